@@ -1,0 +1,3 @@
+"""foveal: train and run agentic multimodal models."""
+
+__version__ = "0.1.0"

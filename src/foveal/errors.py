@@ -1,0 +1,68 @@
+"""Every error that foveal raises, attributed to the boundary that failed.
+
+    FovealError
+    ├── ConfigError          a setting, flag or TOML file of the user
+    ├── InputError           a file or value that the user handed over (picture, question set, index folder)
+    ├── RecordError          a saved trajectory file that cannot be read as written
+    ├── MissingDependency    a package that this command needs and is not installed
+    ├── SandboxError         the code sandbox itself (not the model's code: that is an observation)
+    │   └── IsolationError   this machine offers no isolation, so the sandbox refuses to run
+    ├── SearchError          a search provider or index (the agent turns it into an observation)
+    ├── PolicyError          the model endpoint or checkpoint (ends a trajectory with StopReason.POLICY_ERROR)
+    └── TrainingError        tokens, loss or a training run
+
+A bad rollout is data: it is recorded on the trajectory. Only a mistake of the user or of the program raises.
+"""
+
+
+class FovealError(Exception):
+    """Base of all errors for users: what failed, and the fix.
+
+    Args:
+        what: One sentence: what failed, and where (file, line, key).
+        fix: One sentence or command that mends it, if there is one.
+    """
+
+    def __init__(self, what: str, fix: str | None = None):
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  fix: {self.fix}" if self.fix else self.what
+
+
+class ConfigError(FovealError):
+    """A setting, flag or TOML file cannot be used as given."""
+
+
+class InputError(FovealError):
+    """A file or value that the user handed over cannot be used."""
+
+
+class RecordError(FovealError):
+    """A saved trajectory file or its image folder cannot be read as written."""
+
+
+class MissingDependency(FovealError):
+    """A package that this command needs is not installed."""
+
+
+class SandboxError(FovealError):
+    """The sandbox failed (not the code in it)."""
+
+
+class IsolationError(SandboxError):
+    """This machine offers no isolation, and the user has not asked to run without."""
+
+
+class SearchError(FovealError):
+    """A search provider or index failed."""
+
+
+class PolicyError(FovealError):
+    """The model endpoint or checkpoint failed or cannot be used."""
+
+
+class TrainingError(FovealError):
+    """A training run or its data cannot go on."""
