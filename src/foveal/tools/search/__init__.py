@@ -1,0 +1,1 @@
+"""Search tools: text and image search, live and offline."""
