@@ -119,7 +119,7 @@ def _first_action(text: str, start: int, think: str | None) -> ParsedTurn:
                 return _tool_call(text, begin, think)
             if alone:
                 return wrong(f"The tool call was not a JSON object. {_CALL_FORM}")
-        elif alone or (closing < 0 and text.find(tag[0], position) < 0):
+        elif alone or (closing < 0 and not _TAG.search(text, position)):
             answer = text[position : closing if alone else len(text)].strip()
             return ParsedTurn(think, Answer(answer), alone) if answer else wrong(_EMPTY_ANSWER)
     return wrong(_NO_ACTION)
