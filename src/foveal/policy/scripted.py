@@ -1,4 +1,4 @@
-"""A policy that says what it is told to: for tests, for teachers that know the answer, and for replaying a recording."""
+"""A policy that says what it is told to: for tests, for teachers that know the answer, for replaying a recording."""
 
 from collections.abc import Callable, Sequence
 
