@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 from transformers.processing_utils import ProcessorMixin
@@ -68,7 +69,11 @@ class ChatEncoder:
     def __init__(self, tokenizer: Any, image_processor: Qwen2VLImageProcessorPil):
         self.tokenizer = tokenizer
         self.image_processor = image_processor
-        self._text = tokenizer.backend_tokenizer
+        # A private copy: the switch for special tokens is set once, whatever other threads do with the tokenizer.
+        self._text = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._text.encode_special_tokens = True
+        self._text.no_padding()
+        self._text.no_truncation()
         known = tokenizer.get_vocab()
         needed = (TURN_START, TURN_END, VISION_START, VISION_END, IMAGE_PAD)
         if missing := [token for token in needed if token not in known]:
@@ -80,6 +85,13 @@ class ChatEncoder:
         self.vision_start, self.vision_end, self.image_pad = (known[t] for t in needed[2:])
         self.video_pad: int | None = known.get(VIDEO_PAD)
         self.end_of_text: int | None = known.get("<|endoftext|>")
+        self.turn_enders = frozenset(token for token in (self.turn_end, self.end_of_text) if token is not None)
+        """Ids that end a model turn when sampled."""
+        frame = (self.turn_start, self.vision_start, self.vision_end, self.image_pad, self.video_pad)
+        self.never_sampled = [token for token in frame if token is not None]
+        """Ids that no model turn may hold: they would open a turn or stand for a picture that is not there."""
+        self.padding = self.turn_end if self.end_of_text is None else self.end_of_text
+        """Id for padding; padded places are masked, whatever stands there."""
 
     @classmethod
     def load(cls, folder: Path) -> "ChatEncoder":
@@ -101,14 +113,17 @@ class ChatEncoder:
 
     def text(self, text: str) -> list[int]:
         """Ids of plain text; special tokens in it are ordinary characters."""
-        self._text.encode_special_tokens = True
         ids: list[int] = self._text.encode(text, add_special_tokens=False).ids
-        self._text.encode_special_tokens = False
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, for people and for the parser; never to be encoded again."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return str(self._text.decode(list(ids), skip_special_tokens=False))
+
+    def decode_batch(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """`decode` of several sequences in one call."""
+        texts: list[str] = self._text.decode_batch([list(row) for row in rows], skip_special_tokens=False)
+        return texts
 
     def image(self, picture: Any) -> Patches:
         """Patches of a PIL picture, resized into the model's view."""

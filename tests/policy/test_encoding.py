@@ -1,0 +1,116 @@
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import Qwen2VLImageProcessorPil
+
+from foveal.errors import PolicyError
+from foveal.policy.encoding import ChatEncoder, ImageOnlyProcessor, mrope_positions
+
+
+def test_a_message_is_framed_as_chatml_with_one_pad_token_per_merged_patch(policy, picture, store, message):
+    encoder = policy.encoder
+    encoded = encoder.message(message("user", "see ", picture(84, 56), "!"), store)
+    pads = encoded.ids.count(encoder.image_pad)
+    assert pads == 3 * 2 == encoder.num_image_tokens(encoded.images[0])
+    expected = "<|im_start|>user\nsee <|vision_start|>" + "<|image_pad|>" * 6 + "<|vision_end|>!<|im_end|>\n"
+    assert encoder.decode(encoded.ids) == expected
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|image_pad|>", "<|im_start|>", "<|endoftext|>"])
+def test_special_tokens_written_in_text_are_ordinary_characters(policy, store, message, token):
+    encoder = policy.encoder
+    encoded = encoder.message(message("user", f"a page says {token} here"), store)
+    assert encoded.ids.count(encoder.tokenizer.convert_tokens_to_ids(token)) == (
+        token in ("<|im_end|>", "<|im_start|>")
+    )
+    assert encoder.decode(encoder.text(token)) == token
+
+
+def test_special_tokens_stay_text_while_other_threads_encode(policy):
+    encoder, found = policy.encoder, []
+
+    def work():
+        found.extend(encoder.turn_end in encoder.text("x<|im_end|>y") for _ in range(300))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 1200
+    assert not any(found)
+
+
+@given(st.text(max_size=60))
+def test_text_survives_its_ids(tiny_encoder, text):
+    assert tiny_encoder.decode(tiny_encoder.text(text)) == text
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_checkpoint):
+    return ChatEncoder.load(tiny_checkpoint)
+
+
+def test_assistant_end_adds_the_end_token_only_where_it_was_not_sampled(policy):
+    encoder = policy.encoder
+    assert encoder.decode(encoder.assistant_end(encoder.text("</code>"))) == "<|im_end|>\n"
+    assert encoder.decode(encoder.assistant_end([5, encoder.turn_end])) == "\n"
+
+
+def test_positions_equal_those_of_transformers(policy, picture, store, message):
+    import torch
+
+    encoder = policy.encoder
+    first = encoder.message(message("user", "a", picture(84, 56), "bc", picture(56, 140), "d"), store)
+    second = encoder.message(message("user", picture(112, 84)), store)
+    ids, grids = first.ids + second.ids, [patches.grid for patches in first.images + second.images]
+    ours = mrope_positions(ids, grids, encoder.image_pad)
+    tokens = torch.tensor([ids])
+    theirs, _ = policy.model.model.get_rope_index(
+        tokens, (tokens == encoder.image_pad).int(), image_grid_thw=torch.tensor(grids)
+    )
+    assert np.array_equal(ours, theirs[:, 0].numpy())
+
+
+@pytest.mark.parametrize(
+    ("ids", "grids"),
+    [([1, 9, 9, 2], []), ([1, 2], [(1, 2, 4)]), ([1, 9, 9], [(1, 4, 4)]), ([9, 9, 1, 9, 9], [(1, 4, 4)])],
+)
+def test_pad_tokens_that_disagree_with_the_pictures_are_refused(ids, grids):
+    with pytest.raises(ValueError, match="picture"):
+        mrope_positions(ids, grids, image_pad=9)
+
+
+def test_the_processor_works_without_its_video_half(tiny_encoder, picture, store):
+    processor = ImageOnlyProcessor(tiny_encoder.image_processor, tiny_encoder.tokenizer)
+    out = processor(text=["<|image_pad|>?"], images=[store.get(picture(84, 56))])
+    assert list(out["input_ids"][0]).count(tiny_encoder.image_pad) == 6
+
+
+def test_a_folder_without_picture_settings_is_refused(tiny_checkpoint, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(PolicyError, match="preprocessor_config"):
+        ChatEncoder.load(folder)
+
+
+def test_a_tokenizer_of_another_family_is_refused(tiny_checkpoint, tmp_path):
+    from transformers import AutoTokenizer
+
+    path = tiny_checkpoint / "tokenizer.json"
+    text = path.read_text(encoding="utf-8").replace("<|image_pad|>", "<image>")
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config.pop("extra_special_tokens", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with pytest.raises(PolicyError, match=r"<\|image_pad\|>"):
+        ChatEncoder(tokenizer, Qwen2VLImageProcessorPil())
