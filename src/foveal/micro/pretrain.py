@@ -1,0 +1,254 @@
+"""Pre-training of the micro base model: vision tower with dense labels, then the whole model on conversations.
+
+Deterministic from a seed; the state is saved every few hundred steps, whole or not at all, and a run goes on where it
+stopped: the data of a step depend on seed, stage and step alone, so nothing else must be restored.
+"""
+
+import json
+import math
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from foveal.config import Settings
+from foveal.errors import TrainingError
+from foveal.micro import corpus, facts, tokenizer, vision
+from foveal.micro.model import new_model, save
+from foveal.micro.pool import Views, draw, grid_of, patchify
+from foveal.policy.encoding import ChatEncoder, mrope_positions
+
+ROUND_STEPS = 8
+"""Steps whose conversations are drawn together, to be sorted by length."""
+
+
+class PretrainSettings(Settings):
+    """Settings of `foveal micro pretrain`; the defaults made the shipped base model."""
+
+    seed: int = 0
+    scenes: int = Field(8000, ge=1)
+    """Scenes in the pool."""
+    vision_steps: int = Field(1800, ge=0)
+    vision_batch: int = Field(48, ge=1)
+    """Scenes in a step of stage 1, and as many crops."""
+    language_steps: int = Field(2400, ge=0)
+    language_batch: int = Field(20, ge=1)
+    """Conversations in a step of stage 2."""
+    learning_rate: float = Field(1e-3, gt=0)
+    vision_rate_share: float = Field(0.3, ge=0)
+    """In stage 2 the vision tower learns at this share of the rate."""
+    warmup: int = Field(100, ge=1)
+    save_every: int = Field(200, ge=1)
+    log_every: int = Field(25, ge=1)
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0: as torch chooses."""
+
+
+class Example(NamedTuple):
+    """A conversation as a sequence."""
+
+    ids: list[int]
+    mask: list[int]
+    """1 on the replies and the token that ends them."""
+    rounds: list[int]
+    """Which round a reply token belongs to; -1 elsewhere."""
+    skills: list[str]
+    views: list[Views]
+
+
+def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
+    """Encode a conversation just as `ChatEncoder` encodes its messages."""
+    ids = [encoder.turn_start, *encoder.text(f"system\n{talk.system}"), encoder.turn_end, *encoder.text("\n")]
+    mask, rounds, views = [0] * len(ids), [-1] * len(ids), []
+    for index, round_ in enumerate(talk.rounds):
+        asked = [encoder.turn_start, *encoder.text("user\n")]
+        for part in round_.asked:
+            if isinstance(part, str):
+                asked += encoder.text(part)
+                continue
+            views.append(part)
+            pads = int(np.prod(grid_of(part))) // encoder.image_processor.merge_size**2
+            asked += [encoder.vision_start, *[encoder.image_pad] * pads, encoder.vision_end]
+        asked += [encoder.turn_end, *encoder.text("\n"), *encoder.assistant_start()]
+        reply = [*encoder.text(round_.reply), encoder.turn_end]
+        ids += [*asked, *reply, *encoder.text("\n")]
+        mask += [0] * len(asked) + [1] * len(reply) + [0] * len(encoder.text("\n"))
+        rounds += [-1] * len(asked) + [index] * len(reply) + [-1] * len(encoder.text("\n"))
+    return Example(ids, mask, rounds, [r.skill for r in talk.rounds], views)
+
+
+def collate(encoder: ChatEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
+    """Right-padded model inputs and `mask` of a batch."""
+    width, count = max(len(e.ids) for e in examples), len(examples)
+    pad = int(encoder.end_of_text or 0)
+    ids = torch.full((count, width), pad)
+    mask, attention = torch.zeros(count, width, dtype=torch.bool), torch.zeros(count, width, dtype=torch.long)
+    positions = torch.zeros(3, count, width, dtype=torch.long)
+    for row, item in enumerate(examples):
+        length = len(item.ids)
+        grids = [grid_of(view) for view in item.views]
+        ids[row, :length], mask[row, :length] = torch.tensor(item.ids), torch.tensor(item.mask, dtype=torch.bool)
+        attention[row, :length] = 1
+        positions[:, row, :length] = torch.from_numpy(mrope_positions(item.ids, grids, encoder.image_pad))
+    batch = {"input_ids": ids, "attention_mask": attention, "position_ids": positions, "mask": mask}
+    views = [view for item in examples for view in item.views]
+    if views:
+        batch["pixel_values"] = torch.from_numpy(np.concatenate([patchify(view[None]) for view in views]))
+        batch["image_grid_thw"] = torch.tensor([grid_of(view) for view in views])
+    return batch
+
+
+def language_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean loss on reply tokens, and whether each was predicted right, (batch, width - 1) bool."""
+    inputs = {key: value for key, value in batch.items() if key != "mask"}
+    hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+    trained, target = batch["mask"][:, 1:], batch["input_ids"][:, 1:]
+    logits = model.lm_head(hidden[trained])
+    right = torch.zeros_like(trained)
+    right[trained] = logits.argmax(-1) == target[trained]
+    return cross_entropy(logits, target[trained]), right
+
+
+def right_by_skill(examples: Sequence[Example], right: Tensor) -> dict[str, float]:
+    """Share of replies that are right to the last token, by skill."""
+    hits: dict[str, list[bool]] = defaultdict(list)
+    for row, item in enumerate(examples):
+        where = torch.tensor(item.rounds[1:])
+        for index, skill in enumerate(item.skills):
+            hits[skill].append(bool(right[row, : len(where)][where == index].all()))
+    return {skill: sum(h) / len(h) for skill, h in sorted(hits.items())}
+
+
+class Pretraining:
+    """A run in a folder: `state.pt` (resumable), `metrics.jsonl`, `base/` (the checkpoint)."""
+
+    def __init__(self, settings: PretrainSettings, folder: Path, report: Callable[[str], None]):
+        self.settings, self.folder, self.report = settings, folder, report
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        codes = [country.code for country in facts.split("train")]
+        report(f"drawing {settings.scenes} scenes")
+        self.pool = draw(settings.seed, settings.scenes, codes)
+        self.names = corpus.Names()
+        self.encoder = tokenizer.train(self.pool[:200], settings.seed)
+        self.model = new_model(self.encoder, settings.seed)
+        self.heads = vision.Heads()
+        self.recent: dict[str, list[float]] = defaultdict(list)
+        self._round: tuple[int, list[list[Example]]] = (-1, [])
+
+    def run(self) -> Path:
+        """Train from the saved state, if there is one, to the end; return the checkpoint folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = self._saved()
+        tower = self.model.model.visual
+        groups = {
+            "vision": [{"params": [*tower.parameters(), *self.heads.parameters()]}],
+            "language": [
+                {"params": list(tower.parameters()), "share": self.settings.vision_rate_share},
+                {"params": [p for n, p in self.model.named_parameters() if not n.startswith("model.visual")]},
+            ],
+        }
+        steps = {"vision": self.settings.vision_steps, "language": self.settings.language_steps}
+        work = {"vision": self._vision_step, "language": self._language_step}
+        for stage in ("vision", "language"):
+            if state and state["stage"] == "language" and stage == "vision":
+                continue
+            first = state["step"] if state and state["stage"] == stage else 0
+            optimizer = torch.optim.AdamW(
+                groups[stage], lr=self.settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
+            )
+            if state and state["stage"] == stage:
+                optimizer.load_state_dict(state["optimizer"])
+            self._train(stage, first, steps[stage], optimizer, work[stage])
+        save(self.model, self.encoder, self.folder / "base")
+        return self.folder / "base"
+
+    def _train(self, stage: str, first: int, steps: int, optimizer: Any, work: Callable[[int], Tensor]) -> None:
+        begun = time.monotonic()
+        for step in range(first, steps):
+            warm = min(1.0, (step + 1) / self.settings.warmup)
+            rate = self.settings.learning_rate * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group.get("share", 1.0)
+            loss = work(step)
+            if not torch.isfinite(loss):
+                raise TrainingError(f"the loss is {loss.item()} at {stage} step {step}", "lower --learning-rate")
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            self.recent["loss"].append(loss.item())
+            if (step + 1) % self.settings.log_every == 0 or step + 1 == steps:
+                self._log(stage, step + 1, steps, rate, (time.monotonic() - begun) / (step + 1 - first))
+            if (step + 1) % self.settings.save_every == 0 or step + 1 == steps:
+                self._save(stage, step + 1, optimizer)
+
+    def _vision_step(self, step: int) -> Tensor:
+        rng = random.Random(f"{self.settings.seed}-vision-{step}")
+        batch = rng.choices(self.pool, k=self.settings.vision_batch)
+        result = vision.score(self.model.model.visual, self.heads, batch, rng)
+        self.recent["place"].append(result.place)
+        self.recent["reading"].append(result.reading)
+        return result.loss
+
+    def _language_step(self, step: int) -> Tensor:
+        examples = self._examples(step // ROUND_STEPS)[step % ROUND_STEPS]
+        loss, right = language_loss(self.model, collate(self.encoder, examples))
+        for skill, share in right_by_skill(examples, right).items():
+            self.recent[skill].append(share)
+        return loss
+
+    def _examples(self, number: int) -> list[list[Example]]:
+        """The batches of `ROUND_STEPS` steps: drawn together and sorted by length, so that little is padded."""
+        if self._round[0] != number:
+            rng = random.Random(f"{self.settings.seed}-language-{number}")
+            count = self.settings.language_batch
+            talks = [corpus.conversation(rng, self.pool, self.names) for _ in range(count * ROUND_STEPS)]
+            ordered = sorted((example(self.encoder, talk) for talk in talks), key=lambda item: len(item.ids))
+            batches = [ordered[i * count : (i + 1) * count] for i in range(ROUND_STEPS)]
+            rng.shuffle(batches)
+            self._round = (number, batches)
+        return self._round[1]
+
+    def _log(self, stage: str, step: int, steps: int, rate: float, seconds: float) -> None:
+        means = {name: round(sum(values) / len(values), 4) for name, values in self.recent.items()}
+        self.recent.clear()
+        row = {"stage": stage, "step": step, "rate": rate, "seconds_per_step": round(seconds, 3), **means}
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        left = (steps - step) * seconds / 60
+        shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
+        self.report(f"{stage} {step}/{steps}: {shown} ({seconds:.2f} s a step, {left:.0f} min left)")
+
+    def _save(self, stage: str, step: int, optimizer: Any) -> None:
+        state = {
+            "settings": self.settings.model_dump(),
+            "stage": stage,
+            "step": step,
+            "model": self.model.state_dict(),
+            "heads": self.heads.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
+        temporary = self.folder / "state.pt.part"
+        torch.save(state, temporary)
+        temporary.replace(self.folder / "state.pt")
+
+    def _saved(self) -> dict[str, Any] | None:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state["settings"] != self.settings.model_dump():
+            raise TrainingError(f"{path} was made with other settings", "use them again, or another --run folder")
+        self.model.load_state_dict(state["model"])
+        self.heads.load_state_dict(state["heads"])
+        self.report(f"going on at {state['stage']} step {state['step']}")
+        return state

@@ -1,0 +1,124 @@
+"""The teacher: answers a question by running the real agent loop, knowing where things are in the scene.
+
+It knows the boxes and can read the numbers (the scene's truth). Everything else it takes from what the tools gave
+back: the name from the image search, facts from the text search, results from the code. So a trajectory in which a
+tool failed ends wrong, and is not kept.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+
+from foveal.micro.questions import Item
+from foveal.micro.scenes import Board
+from foveal.trajectory import Message
+
+_FLAG = re.compile(r"1\. \[Flag of (.+?)\]")
+_OUT = re.compile(r"stdout:\n```\n(.*?)\n```", re.DOTALL)
+
+
+def turn(item: Item, messages: Sequence[Message], rng: random.Random) -> str:
+    """The teacher's next turn after `messages` (prompt, its own turns, observations)."""
+    seen = [message.text for message in messages if message.role == "user"][1:]
+    if item.family == "direct":
+        return _say(f"I can see it. {_direct(item)}", _answer(item.gold))
+    if not seen:
+        boards = " and ".join(f"the {board.colour} board" for board in item.boards)
+        return _say(f"I look at {boards}.", _code(_crop(item.boards)))
+    if item.family == "perception":
+        return _say(f"It is the number {item.gold}.", _answer(item.gold))
+    if item.family == "reasoning":
+        return _reason(item, seen)
+    return _search(item, seen)
+
+
+def _direct(item: Item) -> str:
+    return f"The ball is {item.gold}." if item.kind == "ball" else f"There are {item.gold} boards."
+
+
+def _reason(item: Item, seen: Sequence[str]) -> str:
+    if len(seen) == 1:
+        a, b = (board.number for board in item.boards)
+        sign = "+" if item.kind == "sum" else "*"
+        return _say(f"The numbers are {a} and {b}.", _code(f"print({a} {sign} {b})"))
+    return _printed(seen)
+
+
+def _search(item: Item, seen: Sequence[str]) -> str:
+    if len(seen) == 1:
+        return _say("It is a flag. I search for it.", _call("image_search", '"image": "board"'))
+    found = _FLAG.search(seen[1])
+    name = found.group(1) if found else "unknown"
+    if item.kind == "country":
+        return _say(f"It is the flag of {name}.", _answer(name))
+    wanted = "capital" if item.kind == "capital" else "population area"
+    if len(seen) == 2:
+        return _say(f"It is the flag of {name}.", _call("search", f'"query": "{name} {wanted}"'))
+    page = seen[2]
+    if item.kind == "capital":
+        capital = _first(r"Capital: (.+?)\. Population", page)
+        return _say(f"The capital is {capital}.", _answer(capital))
+    if len(seen) == 3:
+        population, area = _first(r"Population: (\d+) thousand", page), _first(r"Area: (\d+) square", page)
+        thought = f"The population is {population} thousand, the area {area} square km."
+        return _say(thought, _code(f"print(round({population} * 1000 / {area}))"))
+    return _printed(seen)
+
+
+def _printed(seen: Sequence[str]) -> str:
+    found = _OUT.search(seen[-1])
+    result = found.group(1).strip() if found else "unknown"
+    return _say(f"The result is {result}.", _answer(result))
+
+
+def _first(pattern: str, page: str) -> str:
+    found = re.search(pattern, page)
+    return found.group(1) if found else "0"
+
+
+def _crop(boards: Sequence[Board]) -> str:
+    names = ["board"] if len(boards) == 1 else ["a", "b"]
+    lines = []
+    for name, board in zip(names, boards, strict=True):
+        lines += [f"x, y = {board.x}, {board.y}", f"{name} = image_1.crop((x, y, x + 64, y + 48))"]
+    return "\n".join([*lines, f"display({', '.join(names)})"])
+
+
+def _say(thought: str, action: str) -> str:
+    return f"<think>{thought}</think>\n{action}"
+
+
+def _code(code: str) -> str:
+    return f"<code>\n```python\n{code}\n```\n</code>"
+
+
+def _call(tool: str, arguments: str) -> str:
+    return f'<tool_call>{{"name": "{tool}", "arguments": {{{arguments}}}}}</tool_call>'
+
+
+def _answer(text: str) -> str:
+    return f"<answer>{text}</answer>"
+
+
+def wording() -> list[str]:
+    """Every fixed phrase of the teacher and of the observations, for the tokenizer."""
+    board = Board("red", 128, 64, 47, None)
+    return [
+        _say("I can see it. The ball is red.", _answer("red")),
+        _say("I can see it. There are 4 boards.", _answer("4")),
+        _say("I look at the blue board and the green board.", _code(_crop([board, board]))),
+        _say("I look at the black board.", _code(_crop([board]))),
+        _say("The numbers are 47 and 82.", _code("print(47 * 82)\nprint(47 + 82)\nprint(round(831 * 1000 / 357))")),
+        _say("It is a flag. I search for it.", _call("image_search", '"image": "board"')),
+        _say("It is the flag of X.", _call("search", '"query": "X capital"')),
+        _say("It is the flag of X.", _call("search", '"query": "X population area"')),
+        _say(
+            "The population is 83 thousand, the area 357 square km.",
+            "The capital is X. The result is 3. It is the number 4.",
+        ),
+        "Code execution result:\nImages:\n",
+        "Code execution result:\nstdout:\n```\n3854\n```",
+        "An image search for the image found 3 results:\n\n## Web Results\n1. [Flag of X] \n\n\n2. [Flag of Y] \n\n",
+        "A search for 'X capital' found 3 results:\n\n## Web Results\n1. [X](world/xx)\n\nX is a country in Asia.\n\n",
+        "2. [Y](city/123)\n\nY is a city in Z where 3 people live.\n",
+    ]
