@@ -42,4 +42,5 @@ def distances(stored: npt.NDArray[np.float32], query: npt.NDArray[np.float32]) -
     Returns:
         Shape (n,).
     """
-    return np.abs(stored - query).mean(axis=1)
+    away: npt.NDArray[np.float32] = np.abs(stored - query).mean(axis=1)
+    return away

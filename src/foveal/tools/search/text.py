@@ -1,0 +1,218 @@
+"""Offline text search: an index over documents in one SQLite FTS5 file."""
+
+import asyncio
+import re
+import sqlite3
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from foveal.errors import MissingDependency
+from foveal.tools.search.database import check_database, create_database, reading, writing
+from foveal.trajectory import SearchHit
+
+FILE = "text.db"
+"""Name of the text index in an index folder."""
+
+WHOLE = 300
+"""A document of at most this many characters is its own snippet."""
+
+SNIPPET_TOKENS = 48
+"""Length of the passage taken from a longer document, about 300 characters of English."""
+
+TITLE_WEIGHT = 4.0
+"""How much a word in the title counts beside one in the text."""
+
+MAX_QUERY, MAX_TERMS = 10_000, 32
+"""Characters and terms of a query that are looked at; the rest cannot slow a search down."""
+
+SCHEMA = """
+create virtual table words using fts5(title, body, tokenize = 'porter unicode61 remove_diacritics 2');
+create table documents(id integer primary key, link text, date text, source text, origin text);
+create index origins on documents(origin)
+"""
+
+# FTS5 splits words at spaces. Chinese and Japanese have none, and Korean glues particles to its words, so each of their
+# characters is made a word of its own by an invisible break, and a query asks for neighbouring pairs.
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_BREAK = "\u200b"
+
+
+class Document(NamedTuple):
+    """One document to find."""
+
+    title: str
+    text: str
+    link: str | None = None
+    date: str | None = None
+    source: str | None = None
+    """Where it comes from, as shown with the hit."""
+    origin: str | None = None
+    """The file that it was read from; all documents of one origin can be removed together."""
+
+
+class TextIndex:
+    """A text index in a folder. Searches run in threads, any number at a time."""
+
+    name = "offline text index"
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    @classmethod
+    def create(cls, folder: Path) -> "TextIndex":
+        """Make an empty index in a folder, which is made too if need be.
+
+        Raises:
+            InputError: The folder holds a text index already, or cannot be written.
+            MissingDependency: This Python's SQLite has no FTS5.
+        """
+        with sqlite3.connect(":memory:") as probe:
+            require_fts5(probe)
+        probe.close()
+        create_database(folder / FILE, "text", SCHEMA)
+        return cls(folder / FILE)
+
+    @classmethod
+    def open(cls, folder: Path) -> "TextIndex":
+        """Open the index of a folder.
+
+        Raises:
+            InputError: The folder holds none, or one of another version.
+            SearchError: The file is damaged.
+        """
+        check_database(folder / FILE, "text")
+        return cls(folder / FILE)
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        with reading(self._path) as connection:
+            return int(connection.execute("select count(*) from documents").fetchone()[0])
+
+    def add(self, documents: Iterable[Document]) -> int:
+        """Add documents to those that are there: all of them, or none if the iterable or SQLite raises.
+
+        Returns:
+            How many were added.
+
+        Raises:
+            SearchError: The index cannot be written.
+        """
+        added = 0
+        with writing(self._path) as connection:
+            for document in documents:
+                row = connection.execute(
+                    "insert into documents(link, date, source, origin) values (?, ?, ?, ?)",
+                    [_clean(value) for value in (document.link, document.date, document.source, document.origin)],
+                ).lastrowid
+                words = (_separated(document.title), _separated(document.text))
+                connection.execute("insert into words(rowid, title, body) values (?, ?, ?)", (row, *words))
+                added += 1
+        return added
+
+    def remove(self, origins: Iterable[str]) -> None:
+        """Remove all documents of some origins; an origin that has none is no error.
+
+        Raises:
+            SearchError: The index cannot be written.
+        """
+        with writing(self._path) as connection:
+            for origin in origins:
+                key = (_clean(origin),)
+                connection.execute("delete from words where rowid in (select id from documents where origin = ?)", key)
+                connection.execute("delete from documents where origin = ?", key)
+
+    async def search(self, query: str, k: int) -> list[SearchHit]:
+        """The best `k` documents: first those with all words of the query, then those with some.
+
+        Any text is a query: quotes and operators have no meaning, and a query without words finds nothing.
+        A hit's score is its BM25, higher is better.
+
+        Raises:
+            SearchError: The index is damaged or gone.
+        """
+        return await asyncio.to_thread(self._search, query, k)
+
+    def _search(self, query: str, k: int) -> list[SearchHit]:
+        found = terms(query)
+        if not found or k < 1:
+            return []
+        with reading(self._path) as connection:
+            ranked = _ranked(connection, " ".join(found), k)
+            if len(ranked) < k and len(found) > 1:
+                # Rows with all the words score alike in both, so this only adds rows behind them.
+                ranked |= {
+                    row: score
+                    for row, score in _ranked(connection, " OR ".join(found), 2 * k).items()
+                    if row not in ranked
+                }
+            best = list(ranked.items())[:k]
+            return [_hit(connection, " OR ".join(found), row, score) for row, score in best]
+
+
+def require_fts5(connection: sqlite3.Connection) -> None:
+    """Check that SQLite was built with full-text search.
+
+    Raises:
+        MissingDependency: It was not.
+    """
+    try:
+        connection.execute("create virtual table temp.probe using fts5(word)")
+    except sqlite3.OperationalError as error:
+        raise MissingDependency(
+            f"this Python's SQLite {sqlite3.sqlite_version} has no full-text search (FTS5): {error}",
+            "use a Python from python.org, conda, uv or your distribution, whose SQLite has it",
+        ) from error
+
+
+def terms(query: str) -> list[str]:
+    """The words of a query as quoted FTS5 strings, which cannot be taken for operators; each once, in order."""
+    # A lone combining mark is no word; within one it must stay, or the words of many Indian scripts fall apart.
+    plain = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in query[:MAX_QUERY])
+    found: dict[str, None] = {}
+    for run in re.findall(f"[{_CJK}]+|[^{_CJK}\\s]+", plain):
+        pieces = [run[i : i + 2] for i in range(max(1, len(run) - 1))] if re.match(f"[{_CJK}]", run) else [run]
+        for piece in pieces:
+            if any(c.isalnum() for c in piece):
+                found[f'"{_separated(piece.lower())}"'] = None
+    return list(found)[:MAX_TERMS]
+
+
+def _ranked(connection: sqlite3.Connection, match: str, limit: int) -> dict[int, float]:
+    """Rows that match, best first, ties in the order in which they were added, with their scores."""
+    rows = connection.execute(
+        f"select rowid, bm25(words, {TITLE_WEIGHT}, 1.0) as worse from words where words match ?"
+        " order by worse, rowid limit ?",
+        (match, limit),
+    )
+    return {row: -worse for row, worse in rows}
+
+
+def _hit(connection: sqlite3.Connection, match: str, row: int, score: float) -> SearchHit:
+    title, body, passage, link, date, source = connection.execute(
+        "select title, case when length(body) <= ? then body end,"
+        f" snippet(words, 1, '', '', ' … ', {SNIPPET_TOKENS}), link, date, source"
+        " from words join documents on id = words.rowid where words match ? and words.rowid = ?",
+        (2 * WHOLE, match, row),
+    ).fetchone()
+    whole = None if body is None else _shown(body)
+    snippet = whole if whole is not None and len(whole) <= WHOLE else _shown(passage)
+    return SearchHit(
+        title=_shown(title), link=link, snippet=snippet or None, date=date, source=source, score=round(score, 6)
+    )
+
+
+def _clean(text: str | None) -> str | None:
+    """Text that SQLite can hold: no NUL, no half of a surrogate pair."""
+    return None if text is None else text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+
+
+def _separated(text: str) -> str:
+    """Text as it is indexed: with a break behind each Chinese, Japanese or Korean character."""
+    return re.sub(f"([{_CJK}])", f"\\1{_BREAK}", _clean(text) or "")
+
+
+def _shown(text: str) -> str:
+    """Indexed text as a reader sees it, on one line."""
+    return " ".join(text.replace(_BREAK, "").split())
