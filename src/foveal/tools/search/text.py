@@ -39,6 +39,14 @@ _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020
 _BREAK = "\u200b"
 
 
+# Words that say nothing about the subject: Lucene's English list and those that make a question. Left in, "the" and "of"
+# in a title outweigh the name that was asked for.
+_STOP = frozenset(
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
+    "to was will with can did do does from had has have how its were what when where which who whom whose why".split()
+)
+
+
 class Document(NamedTuple):
     """One document to find."""
 
@@ -167,16 +175,20 @@ def require_fts5(connection: sqlite3.Connection) -> None:
 
 
 def terms(query: str) -> list[str]:
-    """The words of a query as quoted FTS5 strings, which cannot be taken for operators; each once, in order."""
+    """The words of a query as quoted FTS5 strings, which cannot be taken for operators; each once, in order.
+
+    Stop words are left out unless there is nothing else.
+    """
     # A lone combining mark is no word; within one it must stay, or the words of many Indian scripts fall apart.
     plain = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in query[:MAX_QUERY])
-    found: dict[str, None] = {}
+    found: dict[str, bool] = {}
     for run in re.findall(f"[{_CJK}]+|[^{_CJK}\\s]+", plain):
         pieces = [run[i : i + 2] for i in range(max(1, len(run) - 1))] if re.match(f"[{_CJK}]", run) else [run]
         for piece in pieces:
             if any(c.isalnum() for c in piece):
-                found[f'"{_separated(piece.lower())}"'] = None
-    return list(found)[:MAX_TERMS]
+                found[f'"{_separated(piece.lower())}"'] = piece.lower() in _STOP
+    telling = [term for term, stop in found.items() if not stop]
+    return (telling or list(found))[:MAX_TERMS]
 
 
 def _ranked(connection: sqlite3.Connection, match: str, limit: int) -> dict[int, float]:
