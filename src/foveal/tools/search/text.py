@@ -39,12 +39,13 @@ _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020
 _BREAK = "\u200b"
 
 
-# Words that say nothing about the subject: Lucene's English list and those that make a question. Left in, "the" and "of"
-# in a title outweigh the name that was asked for.
-_STOP = frozenset(
+# Words that say nothing about the subject: Lucene's English list and those that make a question. Left in, "the" and
+# "of" in a title outweigh the name that was asked for.
+_STOP_WORDS = (
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
-    "to was will with can did do does from had has have how its were what when where which who whom whose why".split()
+    "to was will with can did do does from had has have how its were what when where which who whom whose why"
 )
+_STOP = frozenset(_STOP_WORDS.split())
 
 
 class Document(NamedTuple):
