@@ -83,6 +83,11 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def storable(text: str) -> str:
+    """Text that SQLite can hold: a NUL becomes a space, half of a surrogate pair a question mark."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=LOCK_SECONDS)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from foveal.errors import SearchError
-from foveal.tools.search.database import check_database, create_database, reading, writing
+from foveal.tools.search.database import check_database, create_database, reading, storable, writing
 from foveal.tools.search.layout import SIZE, colour_layout, distances
 from foveal.trajectory import ImageStore, SearchHit, to_rgb
 
@@ -92,10 +92,10 @@ class ImageIndex:
         with writing(self._path) as connection:
             for picture in pictures:
                 layout = colour_layout(picture.image).astype(np.uint8).tobytes()
-                row = (picture.title, picture.link, picture.source, picture.origin, layout, _thumbnail(picture.image))
+                about = [value and storable(value) for value in (picture.title, *picture[2:])]
                 connection.execute(
                     "insert into pictures(title, link, source, origin, layout, thumbnail) values (?, ?, ?, ?, ?, ?)",
-                    row,
+                    (*about, layout, _thumbnail(picture.image)),
                 )
                 added += 1
         self._load()
@@ -108,7 +108,7 @@ class ImageIndex:
             SearchError: The index cannot be written.
         """
         with writing(self._path) as connection:
-            connection.executemany("delete from pictures where origin = ?", ((origin,) for origin in origins))
+            connection.executemany("delete from pictures where origin = ?", ((storable(origin),) for origin in origins))
         self._load()
 
     async def search(self, image: Image.Image, k: int, images: ImageStore) -> list[SearchHit]:

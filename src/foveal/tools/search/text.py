@@ -5,11 +5,12 @@ import re
 import sqlite3
 import unicodedata
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from foveal.errors import MissingDependency
-from foveal.tools.search.database import check_database, create_database, reading, writing
+from foveal.tools.search.database import check_database, create_database, reading, storable, writing
 from foveal.trajectory import SearchHit
 
 FILE = "text.db"
@@ -77,9 +78,8 @@ class TextIndex:
             InputError: The folder holds a text index already, or cannot be written.
             MissingDependency: This Python's SQLite has no FTS5.
         """
-        with sqlite3.connect(":memory:") as probe:
+        with closing(sqlite3.connect(":memory:")) as probe:
             require_fts5(probe)
-        probe.close()
         create_database(folder / FILE, "text", SCHEMA)
         return cls(folder / FILE)
 
@@ -113,7 +113,7 @@ class TextIndex:
             for document in documents:
                 row = connection.execute(
                     "insert into documents(link, date, source, origin) values (?, ?, ?, ?)",
-                    [_clean(value) for value in (document.link, document.date, document.source, document.origin)],
+                    [value and storable(value) for value in document[2:]],
                 ).lastrowid
                 words = (_separated(document.title), _separated(document.text))
                 connection.execute("insert into words(rowid, title, body) values (?, ?, ?)", (row, *words))
@@ -128,7 +128,7 @@ class TextIndex:
         """
         with writing(self._path) as connection:
             for origin in origins:
-                key = (_clean(origin),)
+                key = (storable(origin),)
                 connection.execute("delete from words where rowid in (select id from documents where origin = ?)", key)
                 connection.execute("delete from documents where origin = ?", key)
 
@@ -216,14 +216,9 @@ def _hit(connection: sqlite3.Connection, match: str, row: int, score: float) -> 
     )
 
 
-def _clean(text: str | None) -> str | None:
-    """Text that SQLite can hold: no NUL, no half of a surrogate pair."""
-    return None if text is None else text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
-
-
 def _separated(text: str) -> str:
     """Text as it is indexed: with a break behind each Chinese, Japanese or Korean character."""
-    return re.sub(f"([{_CJK}])", f"\\1{_BREAK}", _clean(text) or "")
+    return re.sub(f"([{_CJK}])", f"\\1{_BREAK}", storable(text))
 
 
 def _shown(text: str) -> str:
