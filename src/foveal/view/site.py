@@ -1,0 +1,98 @@
+"""A saved run as a folder of plain pages: no server, no network, no build step.
+
+    index.html           one row per trajectory
+    pages/<n>.html       trajectory n of the file, from 1
+    images/<sha256>.png  the pictures of the run
+
+Every page holds its own style and script and a policy that lets the browser run exactly those two (by hash) and load
+nothing but pictures beside the page, so that even text that slipped through the escaping could do nothing.
+"""
+
+import base64
+import hashlib
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+from foveal.records import IMAGES, read_run
+from foveal.trajectory import Trajectory
+from foveal.view import index, page
+from foveal.view.html import Html, tag
+from foveal.view.page import Pictures
+
+PAGES = "pages"
+
+
+def render_run(folder: Path, out: Path | None = None) -> Path:
+    """Write the pages of a saved run.
+
+    Args:
+        folder: The run.
+        out: Where the pages go, with a copy of the pictures; None writes them into the run itself.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        RecordError: `folder` holds no run.
+    """
+    run = read_run(folder)
+    target = folder if out is None else out
+    (target / PAGES).mkdir(parents=True, exist_ok=True)
+    if target.resolve() != folder.resolve():
+        _copy_images(folder, target, run.trajectories)
+    name = folder.resolve().name
+    last = len(run.trajectories)
+    for number, trajectory in enumerate(run.trajectories, start=1):
+        content = page.body(trajectory, Pictures(target / IMAGES, f"../{IMAGES}"))
+        bar = _bar(name, number, last)
+        document = _document(f"{number} · {trajectory.question.text}", "page", bar, tag("main", content))
+        (target / PAGES / f"{number}.html").write_text(document, encoding="utf-8")
+    content = index.body(name, run.trajectories, run.problems, Pictures(target / IMAGES, IMAGES))
+    first = target / "index.html"
+    first.write_text(_document(name, "index", tag("main", content)), encoding="utf-8")
+    return first
+
+
+def _copy_images(folder: Path, target: Path, trajectories: tuple[Trajectory, ...]) -> None:
+    (target / IMAGES).mkdir(parents=True, exist_ok=True)
+    names = {f"{ref.sha256}.png" for trajectory in trajectories for ref in trajectory.refs}
+    for name in sorted(names):
+        if (folder / IMAGES / name).is_file():  # a missing picture is named on the pages
+            shutil.copyfile(folder / IMAGES / name, target / IMAGES / name)
+
+
+def _bar(run: str, number: int, last: int) -> Html:
+    def step(words: str, to: int, key: str) -> Html:
+        there = 1 <= to <= last
+        return tag("a", words, href=f"{to}.html" if there else None, rel=key, aria_disabled=None if there else "true")
+
+    back = tag("a", f"← {run}", href="../index.html", class_="home")
+    keys = tag("span", tag("kbd", "j"), " ", tag("kbd", "k"), " turns", class_="keys dim")
+    place = tag("span", f"{number} of {last}", class_="dim")
+    return tag("nav", back, keys, place, step("previous", number - 1, "prev"), step("next", number + 1, "next"))
+
+
+def _document(title: str, kind: str, *content: Html) -> Html:
+    style, script = (
+        files("foveal.view").joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "view.js")
+    )
+    policy = (
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file:; "
+        f"style-src 'sha256-{_hash(style)}'; script-src 'sha256-{_hash(script)}'"
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("title", title),
+        tag("style", Html(style)),
+    )
+    body = tag("body", *content, tag("script", Html(script)), class_=kind)
+    return Html(f"<!doctype html>\n{tag('html', head, body, lang='en')}\n")
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
