@@ -12,22 +12,33 @@ from foveal.errors import PolicyError
 from foveal.policy.encoding import ChatEncoder, ImageOnlyProcessor, mrope_positions
 
 
-def test_a_message_is_framed_as_chatml_with_one_pad_token_per_merged_patch(policy, picture, store, message):
+def test_a_message_is_framed_as_chatml_with_one_pad_token_per_merged_patch(policy, picture, message):
     encoder = policy.encoder
-    encoded = encoder.message(message("user", "see ", picture(84, 56), "!"), store)
-    pads = encoded.ids.count(encoder.image_pad)
-    assert pads == 3 * 2 == encoder.num_image_tokens(encoded.images[0])
+    ids = encoder.message_ids(message("user", "see ", picture(84, 56), "!"))
+    assert ids.count(encoder.image_pad) == 3 * 2
     expected = "<|im_start|>user\nsee <|vision_start|>" + "<|image_pad|>" * 6 + "<|vision_end|>!<|im_end|>\n"
-    assert encoder.decode(encoded.ids) == expected
+    assert encoder.decode(ids) == expected
+
+
+@pytest.mark.parametrize("size", [(84, 56), (1, 1), (20, 600), (1000, 999), (55, 83), (3000, 40)])
+def test_the_grid_foretold_from_a_size_is_the_grid_of_the_patches(policy, picture, store, size):
+    encoder, ref = policy.encoder, picture(*size)
+    patches = encoder.patches(ref, store)
+    assert patches.grid == encoder.grid(ref)
+    assert len(patches.values) == np.prod(patches.grid)
+    assert encoder.num_image_tokens(patches.grid) * 4 == len(patches.values)
+
+
+def test_a_picture_that_is_too_narrow_is_refused(policy, picture, message):
+    with pytest.raises(PolicyError, match="1 x 300"):
+        policy.encoder.message_ids(message("user", picture(1, 300)))
 
 
 @pytest.mark.parametrize("token", ["<|im_end|>", "<|image_pad|>", "<|im_start|>", "<|endoftext|>"])
-def test_special_tokens_written_in_text_are_ordinary_characters(policy, store, message, token):
+def test_special_tokens_written_in_text_are_ordinary_characters(policy, message, token):
     encoder = policy.encoder
-    encoded = encoder.message(message("user", f"a page says {token} here"), store)
-    assert encoded.ids.count(encoder.tokenizer.convert_tokens_to_ids(token)) == (
-        token in ("<|im_end|>", "<|im_start|>")
-    )
+    ids = encoder.message_ids(message("user", f"a page says {token} here"))
+    assert ids.count(encoder.tokenizer.convert_tokens_to_ids(token)) == (token in ("<|im_end|>", "<|im_start|>"))
     assert encoder.decode(encoder.text(token)) == token
 
 
@@ -62,13 +73,13 @@ def test_assistant_end_adds_the_end_token_only_where_it_was_not_sampled(policy):
     assert encoder.decode(encoder.assistant_end([5, encoder.turn_end])) == "\n"
 
 
-def test_positions_equal_those_of_transformers(policy, picture, store, message):
+def test_positions_equal_those_of_transformers(policy, picture, message):
     import torch
 
     encoder = policy.encoder
-    first = encoder.message(message("user", "a", picture(84, 56), "bc", picture(56, 140), "d"), store)
-    second = encoder.message(message("user", picture(112, 84)), store)
-    ids, grids = first.ids + second.ids, [patches.grid for patches in first.images + second.images]
+    messages = [message("user", "a", picture(84, 56), "bc", picture(56, 140), "d"), message("user", picture(112, 84))]
+    ids = [token for one in messages for token in encoder.message_ids(one)]
+    grids = [encoder.grid(ref) for one in messages for ref in one.images]
     ours = mrope_positions(ids, grids, encoder.image_pad)
     tokens = torch.tensor([ids])
     theirs, _ = policy.model.model.get_rope_index(

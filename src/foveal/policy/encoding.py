@@ -7,6 +7,7 @@ in a batch must not move the pictures of another).
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +17,11 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 from transformers.processing_utils import ProcessorMixin
 
 from foveal.errors import PolicyError
-from foveal.trajectory import ImagePart, ImageStore, Message
+from foveal.trajectory import ImagePart, ImageRef, ImageStore, Message
 
 IMAGE_PAD, VIDEO_PAD = "<|image_pad|>", "<|video_pad|>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -33,13 +35,6 @@ class Patches(NamedTuple):
     """(grid_t * grid_h * grid_w, channels * time * patch * patch)."""
     grid: tuple[int, int, int]
     """Patches in time, height and width, before merging."""
-
-
-class Encoded(NamedTuple):
-    """A piece of a sequence: ids and, in order, the pictures whose pad tokens it holds."""
-
-    ids: list[int]
-    images: list[Patches]
 
 
 class ImageOnlyProcessor(Qwen2_5_VLProcessor):
@@ -131,22 +126,50 @@ class ChatEncoder:
         grid = tuple(int(n) for n in features["image_grid_thw"][0])
         return Patches(np.asarray(features["pixel_values"], dtype=np.float32), (grid[0], grid[1], grid[2]))
 
-    def num_image_tokens(self, patches: Patches) -> int:
-        """Pad tokens that stand for a picture in the sequence."""
-        return int(np.prod(patches.grid)) // int(self.image_processor.merge_size) ** 2
+    def grid(self, ref: ImageRef) -> tuple[int, int, int]:
+        """The patches of a picture in time, height and width, from its size alone.
 
-    def message(self, message: Message, images: ImageStore) -> Encoded:
-        """A whole system or user message with its ChatML frame."""
-        ids, pictures = [self.turn_start, *self.text(f"{message.role}\n")], []
+        Raises:
+            PolicyError: The picture is more than 200 times as long as it is wide.
+        """
+        of = self.image_processor
+        factor, view = of.patch_size * of.merge_size, of.size
+        try:
+            height, width = smart_resize(ref.height, ref.width, factor, view["shortest_edge"], view["longest_edge"])
+        except ValueError as error:
+            raise PolicyError(f"a picture of {ref.width} x {ref.height} pixels is too narrow for the model") from error
+        return 1, height // of.patch_size, width // of.patch_size
+
+    def num_image_tokens(self, grid: tuple[int, int, int]) -> int:
+        """Pad tokens that stand for a picture in the sequence."""
+        return math.prod(grid) // int(self.image_processor.merge_size) ** 2
+
+    def message_ids(self, message: Message) -> list[int]:
+        """Ids of a whole message with its ChatML frame. No picture is opened: its size says how many tokens it takes.
+
+        Raises:
+            PolicyError: A picture is too narrow.
+        """
+        ids = [self.turn_start, *self.text(f"{message.role}\n")]
         for part in message.parts:
             if isinstance(part, ImagePart):
-                patches = self.image(images.get(part.image))
-                pictures.append(patches)
-                pads = [self.image_pad] * self.num_image_tokens(patches)
+                pads = [self.image_pad] * self.num_image_tokens(self.grid(part.image))
                 ids += [self.vision_start, *pads, self.vision_end]
             else:
                 ids += self.text(part.text)
-        return Encoded([*ids, self.turn_end, *self.text("\n")], pictures)
+        return [*ids, self.turn_end, *self.text("\n")]
+
+    def patches(self, ref: ImageRef, images: ImageStore) -> Patches:
+        """A picture as the vision tower takes it, of exactly the grid that `message_ids` made room for.
+
+        Raises:
+            RecordError: The picture is not in the store.
+            PolicyError: The picture settings of the checkpoint contradict themselves.
+        """
+        patches = self.image(images.get(ref))
+        if patches.grid != self.grid(ref):
+            raise PolicyError(f"the image processor made a grid of {patches.grid}, its settings say {self.grid(ref)}")
+        return patches
 
     def assistant_start(self) -> list[int]:
         """Ids that open an assistant turn."""

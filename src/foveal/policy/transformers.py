@@ -26,7 +26,7 @@ from transformers.utils import logging
 from foveal.config import Sampling
 from foveal.errors import PolicyError
 from foveal.policy.base import Generation
-from foveal.policy.encoding import ChatEncoder, Encoded, Patches, mrope_positions
+from foveal.policy.encoding import ChatEncoder, Patches, mrope_positions
 from foveal.trajectory import ImageStore, Message, Tokens
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl")
@@ -294,7 +294,6 @@ class TransformersConversation:
         self._turns = 0
         self._last: list[int] | None = None
         """What was sampled in the turn that stands open at the end, if one does."""
-        self._costed: tuple[Message, Encoded] | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -306,18 +305,23 @@ class TransformersConversation:
         """Tokens by which `append(message)` makes `num_tokens` grow."""
         closing = self._encoder.assistant_end(self._last) if self._last is not None else []
         opening = self._encoder.assistant_start() if self._last is not None else []
-        return len(closing) + len(self._encode(message).ids) + len(opening)
+        return len(closing) + len(self._encoder.message_ids(message)) + len(opening)
 
     async def append(self, message: Message) -> None:
-        """Add a system or user message."""
-        encoded = self._encode(message)
+        """Add a system or user message.
+
+        Raises:
+            PolicyError: A picture is too narrow for the model.
+            RecordError: A picture is not in the store.
+        """
+        ids = self._encoder.message_ids(message)
+        patches = [await asyncio.to_thread(self._encoder.patches, ref, self._images) for ref in message.images]
         if self._last is not None:
             self._extend(self._encoder.assistant_end(self._last))
             self._last = None
-        self._extend(encoded.ids)
-        refs = zip(message.images, encoded.images, strict=True)
-        self._pictures += [_Picture(ref.sha256, patches) for ref, patches in refs]
-        self._costed = None
+        self._extend(ids)
+        refs = zip(message.images, patches, strict=True)
+        self._pictures += [_Picture(ref.sha256, one) for ref, one in refs]
 
     async def generate(self, max_tokens: int, stop: Sequence[str]) -> Generation:
         """Sample the next turn. A cancelled call leaves the conversation as it was.
@@ -356,11 +360,6 @@ class TransformersConversation:
     async def close(self) -> None:
         """Let go of the pictures' features."""
         self._pictures = []
-
-    def _encode(self, message: Message) -> Encoded:
-        if self._costed is None or self._costed[0] is not message:
-            self._costed = (message, self._encoder.message(message, self._images))
-        return self._costed[1]
 
     def _extend(self, ids: list[int]) -> None:
         self._ids += ids
