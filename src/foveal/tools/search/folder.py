@@ -109,7 +109,8 @@ def build_index(source: Path, out: Path) -> Built:
     pictures = _update_pictures(out, [file for file in changed if file.caption is not None], stale, skipped)
     if not documents and not pictures:
         (out / FILES).unlink()
-        out.rmdir()
+        if not any(out.iterdir()):
+            out.rmdir()
         raise _nothing(source, skipped)
     faulty = {path for path, _ in skipped[known:]}
     _write_stamps(source, out, {origin: stamp for origin, stamp in stamps.items() if origin not in faulty})

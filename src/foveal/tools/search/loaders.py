@@ -164,7 +164,7 @@ def _json_documents(path: Path, origin: str, problem: Problem) -> Iterator[Docum
 
 
 def _json_lines(path: Path, take: Callable[[dict[str, str]], T], problem: Problem) -> Iterator[T]:
-    """`take` of each line's texts and numbers; lines that are no object or that `take` refuses are counted and told once."""
+    """`take` of the texts and numbers of each line; lines that it refuses are counted and told once."""
     bad, first = 0, ""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
@@ -179,7 +179,7 @@ def _json_lines(path: Path, take: Callable[[dict[str, str]], T], problem: Proble
                 bad += 1
                 first = first or f"line {number}: {error}"
     if bad:
-        problem(f"{bad} line{'s' if bad > 1 else ''} left out, first {first}")
+        problem(f"{bad} line{'s' if bad > 1 else ''} left out, the first is {first}")
 
 
 class _Page(HTMLParser):

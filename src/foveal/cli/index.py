@@ -1,0 +1,125 @@
+"""`foveal index`: build a search index over your own files, and try it."""
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.markup import escape
+
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    from foveal.tools.search.folder import Skipped
+    from foveal.trajectory import SearchHit
+
+app = App(name="index", help="Build a search index over your own documents and pictures, and try it.")
+
+SHOWN = 5
+"""Files named for each reason to skip; the rest are counted."""
+
+
+@app.command
+def build(
+    folder: Path,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Index the documents (.md, .txt, .html, .jsonl) and pictures of a folder, or bring its index up to date.
+
+    Args:
+        folder: The folder to index, with all folders in it.
+        out: The index folder; by default FOLDER.index beside it.
+        json_file: Write the counts to this file: documents, pictures, read, unchanged, gone, skipped, seconds.
+    """
+    from foveal.tools.search.folder import build_index
+
+    console = Console(highlight=False, emoji=False)
+    out = out or folder.resolve().with_name(folder.resolve().name + ".index")
+    start = time.monotonic()
+    with console.status(f"reading {escape(str(folder))}"):
+        built = build_index(folder, out)
+    seconds = round(time.monotonic() - start, 3)
+    counts = {**built._asdict(), "skipped": len(built.skipped), "seconds": seconds}
+    if json_file is not None:
+        _write_json(json_file, counts)
+    console.print(f"{built.documents} documents and {built.pictures} pictures in {escape(str(out))}", style="bold")
+    console.print(f"{built.read} files read, {built.unchanged} unchanged, {built.gone} gone, {seconds} s")
+    _print_skipped(console, built.skipped)
+
+
+@app.command
+def search(index: Path, query: str, *, k: int = 5) -> None:
+    """Search the documents of an index, as the `search` tool does.
+
+    Args:
+        index: An index folder.
+        query: Any words.
+        k: How many hits.
+    """
+    import asyncio
+
+    from foveal.tools.search.folder import open_index
+
+    text = open_index(index).text
+    if text is None:
+        raise InputError(f"{index} holds pictures only", f"try: foveal index search-image {index} PICTURE")
+    _print_hits(Console(highlight=False, emoji=False), asyncio.run(text.search(query, k)))
+
+
+@app.command
+def search_image(index: Path, picture: Path, *, k: int = 5) -> None:
+    """Search the pictures of an index by a picture, as the `image_search` tool does.
+
+    Args:
+        index: An index folder.
+        picture: A picture file.
+        k: How many hits.
+    """
+    import asyncio
+
+    from foveal.tools.search.folder import open_index
+    from foveal.tools.search.loaders import read_picture
+    from foveal.trajectory import ImageStore
+
+    images = open_index(index).images
+    if images is None:
+        raise InputError(f"{index} holds documents only", f'try: foveal index search {index} "QUERY"')
+    if not picture.is_file():
+        raise InputError(f"there is no picture {picture}", "name a PNG, JPEG, WebP, GIF, BMP or TIFF file")
+    try:
+        pixels = read_picture(picture)
+    except ValueError as error:
+        raise InputError(f"{picture}: {error}", "name a PNG, JPEG, WebP, GIF, BMP or TIFF file") from error
+    _print_hits(Console(highlight=False, emoji=False), asyncio.run(images.search(pixels, k, ImageStore())))
+
+
+def _print_hits(console: Console, hits: "list[SearchHit]") -> None:
+    if not hits:
+        console.print("no hits")
+    for number, hit in enumerate(hits, 1):
+        about = "  ".join(part for part in (hit.link, hit.date, f"score {hit.score:.4g}") if part)
+        console.print(f"{number}. [bold]{escape(hit.title)}[/bold]  [dim]{escape(about)}[/dim]", soft_wrap=True)
+        if hit.snippet:
+            console.print(f"   {escape(hit.snippet)}", soft_wrap=True)
+
+
+def _print_skipped(console: Console, skipped: "tuple[Skipped, ...]") -> None:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for path, reason in skipped:
+        by_reason[reason].append(path)
+    for reason, paths in by_reason.items():
+        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+        named = escape(", ".join(paths[:SHOWN]))
+        console.print(f"skipped, {escape(reason)}: {named}{more}", style="yellow", soft_wrap=True)
+
+
+def _write_json(path: Path, values: dict[str, object]) -> None:
+    try:
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}", "name a file in an existing folder") from error
