@@ -1,7 +1,7 @@
 """The tools of one trajectory: a `ToolCall` goes in, an `Observation` comes out, whatever happens.
 
-- `code` runs in a sandbox session that starts at the first code call and keeps its variables. A session that was lost
-  is replaced at the next call, with the pictures of the question loaded again.
+- `code` runs in a sandbox session that starts at the first code call and keeps its variables. If the sandbox fails,
+  the next call starts another session, with the pictures of the question loaded again.
 - `search` takes `{"query": str}`.
 - `image_search` takes, both optional, `{"image": "image_2" or a variable of the code session}` and
   `{"box": [x0, y0, x1, y1]}` in pixels of that picture. Without arguments it searches for the whole of `image_1`.
@@ -34,12 +34,6 @@ MIN_SIDE = 32
 MAX_ASPECT = 200
 MAX_PIXELS = 16384 * 28 * 28
 """What `fit_picture` fits to: vision processors refuse thin pictures, and a huge one would fill the context."""
-
-_LOST = {
-    "timeout": "The code was stopped at its time limit of {seconds:g} s. Do less in one block.",
-    "died": "The Python session was lost. Its variables are gone; the pictures of the question are loaded again.",
-}
-"""Told on stderr, so that both profiles show it."""
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +153,6 @@ class ToolSession:
         if self._code is None:
             self._code = await self._tools.code.open(self._images)
         cell = await self._code.run(code, self._cell_seconds)
-        if cell.status == "died":
-            await self._drop_code()
         return Observation(tool="code", cell=await asyncio.to_thread(self._keep, cell))
 
     def _keep(self, cell: Cell) -> CellResult:
@@ -171,9 +163,6 @@ class ToolSession:
         left_out = max(len(cell.images) - MAX_IMAGES, 0)
         if left_out:
             shown["stdout"] += f"\n[{left_out} more pictures were left out: show {MAX_IMAGES} at most]"
-        if cell.status in _LOST:
-            note = _LOST[cell.status].format(seconds=self._cell_seconds)
-            shown["stderr"] = f"{shown['stderr']}\n{note}".strip()
         images = [self._store.put(fit_picture(image)) for image in cell.images[:MAX_IMAGES]]
         cut = cell.truncated or bool(left_out) or any(len(text) > limit for text, limit in texts.values())
         fields = {"status": cell.status, "images": images, "seconds": cell.seconds, "truncated": cut}
