@@ -2,9 +2,9 @@
 
 What the base model is taught, in full: where boards are and what colour, kind and content they have; reading the
 number in a close view; repeating text; reading facts out of invented pages in its context, so that names must be
-copied, not known; one-line Python; putting an answer, code or a thought between tags when the system prompt names them. What it
-is not taught: that anything runs its code, that there are searches, when to look closer, several steps in a row. Real
-countries occur nowhere but as flags on boards, and those of the test split not even there.
+copied, not known; one-line Python; putting an answer, code or a thought between tags when the system prompt names
+them. What it is not taught: that anything runs its code, that there are searches, when to look closer, several steps
+in a row. Real countries occur nowhere but as flags on boards, and those of the test split not even there.
 """
 
 import random
@@ -161,9 +161,9 @@ def _look_up(rng: random.Random, names: Names) -> list[Round]:
     """Pages in a message, then one to three questions on them."""
     known = [names.country(rng) for _ in range(rng.randint(1, 3))]
     pages = [f"{i}. [{c.name}](world/{_code(rng)})\n\n{facts.country_text(c)}" for i, c in enumerate(known, start=1)]
-    asked = [_ask(rng, rng.choice(known)) for _ in range(rng.randint(1, 3))]
-    rounds = [Round("look_up", (question,), answer) for question, answer in asked]
-    return [rounds[0]._replace(asked=("\n\n".join([*pages, rounds[0].asked[0]]),)), *rounds[1:]]
+    (first, reply), *others = [_ask(rng, rng.choice(known)) for _ in range(rng.randint(1, 3))]
+    shown = "\n\n".join([*pages, first])
+    return [Round("look_up", (shown,), reply), *(Round("look_up", (asked,), answer) for asked, answer in others)]
 
 
 def _code(rng: random.Random) -> str:

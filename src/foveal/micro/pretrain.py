@@ -36,7 +36,7 @@ class PretrainSettings(Settings):
     seed: int = 0
     scenes: int = Field(8000, ge=1)
     """Scenes in the pool."""
-    vision_steps: int = Field(1800, ge=0)
+    vision_steps: int = Field(1000, ge=0)
     vision_batch: int = Field(48, ge=1)
     """Scenes in a step of stage 1, and as many crops."""
     language_steps: int = Field(2400, ge=0)
@@ -149,7 +149,7 @@ class Pretraining:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = self._saved()
         tower = self.model.model.visual
-        groups = {
+        groups: dict[str, list[dict[str, Any]]] = {
             "vision": [{"params": [*tower.parameters(), *self.heads.parameters()]}],
             "language": [
                 {"params": list(tower.parameters()), "share": self.settings.vision_rate_share},

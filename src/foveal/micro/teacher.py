@@ -5,7 +5,6 @@ back: the name from the image search, facts from the text search, results from t
 tool failed ends wrong, and is not kept.
 """
 
-import random
 import re
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ _FLAG = re.compile(r"1\. \[Flag of (.+?)\]")
 _OUT = re.compile(r"stdout:\n```\n(.*?)\n```", re.DOTALL)
 
 
-def turn(item: Item, messages: Sequence[Message], rng: random.Random) -> str:
+def turn(item: Item, messages: Sequence[Message]) -> str:
     """The teacher's next turn after `messages` (prompt, its own turns, observations)."""
     seen = [message.text for message in messages if message.role == "user"][1:]
     if item.family == "direct":

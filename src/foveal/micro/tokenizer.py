@@ -50,7 +50,7 @@ def train(pool: Sequence[Drawn], seed: int, conversations: int = 6000) -> ChatEn
         show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(pool, seed, conversations), trainer)
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token=TURN_END,
         pad_token=END_OF_TEXT,

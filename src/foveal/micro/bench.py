@@ -1,0 +1,74 @@
+"""Asking a policy many questions of the micro world, and the figures of a run."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from foveal.agent import Agent
+from foveal.bench.statistics import wilson
+from foveal.config import Sampling
+from foveal.micro import world
+from foveal.micro.questions import FAMILIES, Item
+from foveal.policy.base import Policy
+from foveal.records import RunWriter
+from foveal.reward.accuracy import exact
+from foveal.tools.session import Tools
+from foveal.trajectory import Trajectory
+
+CONCURRENCY = 24
+"""Trajectories under way at once."""
+
+
+async def ask_all(
+    policy: Policy,
+    items: Sequence[tuple[str, Item]],
+    tools: Tools | None,
+    writer: RunWriter,
+    sampling: Sampling | None = None,
+    on_done: Callable[[Trajectory], None] = lambda trajectory: None,
+    concurrency: int = CONCURRENCY,
+) -> list[Trajectory]:
+    """Answer every item, score it by exact match, write it to the run; in the order of `items`."""
+    agent = Agent(policy, tools, world.profile(tools is not None), world.LIMITS, sampling)
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(identifier: str, item: Item) -> Trajectory:
+        async with gate:
+            question = item.question(identifier, writer.images)
+            trajectory = await agent.run(question, writer.images)
+            scored = trajectory.model_copy(update={"reward": {"accuracy": exact(trajectory)}})
+            writer.write(scored)
+            on_done(scored)
+            return scored
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(identifier, item)) for identifier, item in items]
+    return [task.result() for task in tasks]
+
+
+def figures(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Flat figures of a run.
+
+    `n, accuracy, low, high`: share of right answers with its 95 % Wilson interval; `family.<name>.n` and so on: the
+    same by family; `code_error_rate`: share of code cells that raised, timed out or died (0 without cells);
+    `calls_per_question`: tool calls of all kinds; `answered`: share of questions that got an answer at all;
+    `seconds_per_question`: wall time of a trajectory, with others under way.
+    """
+    out = _share("", trajectories)
+    for family in FAMILIES:
+        if asked := [t for t in trajectories if t.question.family == family]:
+            out |= _share(f"family.{family}.", asked)
+    turns = [turn for trajectory in trajectories for turn in trajectory.turns]
+    cells = [t.observation.cell for t in turns if t.observation is not None and t.observation.cell is not None]
+    failed = sum(cell.status != "ok" for cell in cells)
+    out["code_error_rate"] = failed / len(cells) if cells else 0.0
+    count = max(len(trajectories), 1)
+    out["calls_per_question"] = sum(turn.call is not None for turn in turns) / count
+    out["answered"] = sum(trajectory.answer is not None for trajectory in trajectories) / count
+    out["seconds_per_question"] = sum(trajectory.seconds for trajectory in trajectories) / count
+    return out
+
+
+def _share(prefix: str, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    share = wilson(sum(t.reward["accuracy"] for t in trajectories), len(trajectories))
+    named = {"n": share.n, "accuracy": share.value, "low": share.low, "high": share.high}
+    return {prefix + name: value for name, value in named.items()}

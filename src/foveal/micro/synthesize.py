@@ -1,0 +1,57 @@
+"""Cold-start data: the teacher's trajectories through the real agent loop and tools, of which only verified ones stay.
+
+Verified: the final answer is right, every code cell ran without an error, every tool call gave a result.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from foveal.agent import Agent
+from foveal.micro import world
+from foveal.micro.questions import Item, sample
+from foveal.micro.teacher import turn
+from foveal.policy.scripted import ScriptedPolicy
+from foveal.records import RunWriter
+from foveal.reward.accuracy import exact
+from foveal.tools.session import Tools
+from foveal.trajectory import Trajectory
+
+CONCURRENCY = 8
+
+
+def verified(trajectory: Trajectory) -> bool:
+    """Whether a trajectory may be learned from."""
+    observations = [t.observation for t in trajectory.turns if t.observation is not None]
+    clean = all(o.error is None and (o.cell is None or o.cell.status == "ok") for o in observations)
+    return clean and exact(trajectory) == 1.0
+
+
+async def synthesize(
+    split: str,
+    count: int,
+    seed: int,
+    tools: Tools,
+    writer: RunWriter,
+    on_done: Callable[[bool], None] = lambda kept: None,
+) -> int:
+    """Let the teacher answer `count` questions of a split; write the verified ones and return how many they are."""
+    gate = asyncio.Semaphore(CONCURRENCY)
+    kept = 0
+
+    async def one(index: int, item: Item) -> None:
+        nonlocal kept
+        policy = ScriptedPolicy(lambda messages: turn(item, messages), name="micro-teacher")
+        agent = Agent(policy, tools, world.profile(tools=True), world.LIMITS)
+        trajectory = await agent.run(item.question(f"{split}-{seed}-{index}", writer.images), writer.images)
+        good = verified(trajectory)
+        if good:
+            writer.write(trajectory.model_copy(update={"reward": {"accuracy": 1.0}}))
+            kept += 1
+        on_done(good)
+        gate.release()
+
+    async with asyncio.TaskGroup() as group:
+        for index, item in enumerate(sample(split, count, seed)):
+            await gate.acquire()
+            group.create_task(one(index, item))
+    return kept

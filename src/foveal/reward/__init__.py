@@ -1,0 +1,1 @@
+"""Rewards: plain functions from a trajectory to named parts."""
