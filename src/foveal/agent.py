@@ -3,7 +3,8 @@
     policy writes a turn -> protocol reads its action -> tools carry it out -> the observation goes back, until an end
 
 Every end is data (`StopReason`); only mistakes of the caller raise: a picture that is not in the store, a profile
-without its prompt. What the model wrote is parsed once; what a tool gave back is never parsed.
+without its prompt, a machine that cannot isolate code. What the model wrote is parsed once; what a tool gave back is
+never parsed.
 
 Budgets are checked before an observation is appended, text and pictures together: what does not fit is recorded on
 the turn and not shown, and nothing is ever cut. A policy that counts no tokens is held to the sum of prompt and
@@ -29,6 +30,7 @@ from foveal.config import Limits, Sampling
 from foveal.errors import InputError, PolicyError
 from foveal.policy.base import Conversation, Generation, Policy
 from foveal.protocol import FOVEAL, Answer, Call, Code, Malformed, Profile, opening, parse_turn, render_observation
+from foveal.tools.search.loaders import read_picture
 from foveal.tools.session import Tools, ToolSession
 from foveal.trajectory import (
     ImageRef,
@@ -93,6 +95,7 @@ class Agent:
 
         Raises:
             RecordError: A picture of the question is not in `images`.
+            IsolationError: Code was to be run, and this machine cannot isolate it.
         """
         started, clock = datetime.now(UTC), time.monotonic()
         most = self.limits.max_image_pixels
@@ -271,17 +274,16 @@ def load_picture(source: Path | str | Image.Image) -> Image.Image:
     """A picture as people see it: from a file or as given, turned upright, RGB.
 
     Raises:
-        InputError: The file is missing or is no picture that Pillow can read.
+        InputError: The file is missing, or is no picture that can be read.
     """
+    if isinstance(source, Image.Image):
+        return to_rgb(ImageOps.exif_transpose(source))
+    if not Path(source).is_file():
+        raise InputError(f"there is no file {source}", "check the path")
     try:
-        if isinstance(source, Image.Image):
-            return to_rgb(ImageOps.exif_transpose(source))
-        with Image.open(source) as file:
-            return to_rgb(ImageOps.exif_transpose(file))
-    except FileNotFoundError:
-        raise InputError(f"there is no file {source}", "check the path") from None
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise InputError(f"{source} cannot be read as a picture: {error}", "use a PNG or JPEG file") from error
+        return read_picture(Path(source))
+    except ValueError as error:
+        raise InputError(f"{source} cannot be used: {error}", "save it as a PNG or JPEG file") from error
 
 
 class _Shown(NamedTuple):

@@ -17,6 +17,8 @@ from foveal.config import Sampling
 from foveal.errors import ConfigError, PolicyError
 from foveal.policy.base import Generation
 from foveal.policy.openai import OpenAIPolicy, data_url, with_stop
+from foveal.tools.sandbox import LocalSandbox
+from foveal.tools.session import Tools
 from foveal.trajectory import ImagePart, ImageStore, Message, Question, StopReason, TextPart, Trajectory
 
 STOP = ("</code>", "</tool_call>", "</answer>")
@@ -450,3 +452,22 @@ def test_agent_records_a_lost_endpoint():
     found = Endpoint([said("hm"), error(401, "expired")]).play(client)
     assert found.stop_reason is StopReason.POLICY_ERROR and len(found.turns) == 1
     assert "expired" in (found.error or "")
+
+
+def test_agent_sends_the_crop_of_a_photo_to_the_endpoint():
+    photo = Image.effect_noise((320, 240), 60).convert("RGB")
+    code = "<think>closer</think><code>\n```python\nimage_1.crop((40, 30, 140, 110))\n```\n"
+    endpoint = Endpoint([said(code), said("<think>seen</think><answer>grain")])
+
+    async def client(url: str) -> Trajectory:
+        store = ImageStore()
+        question = Question(id="q", text="what is it?", images=(store.put(photo),))
+        async with LocalSandbox() as sandbox:
+            return await Agent(policy(url), Tools(code=sandbox)).run(question, store)
+
+    found = endpoint.play(client)
+    assert found.answer == "grain"
+    text, image = endpoint.requests[1]["messages"][-1]["content"]
+    assert text["text"] == "Code execution result:\nImages:\n"
+    crop = Image.open(io.BytesIO(base64.b64decode(image["image_url"]["url"].partition(",")[2])))
+    assert crop.tobytes() == photo.crop((40, 30, 140, 110)).tobytes()

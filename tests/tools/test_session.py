@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 from PIL import Image
 
-from foveal.errors import SandboxError, SearchError
+from foveal.errors import IsolationError, SandboxError, SearchError
 from foveal.tools.base import Cell
 from foveal.tools.session import Tools, fit_picture
 from foveal.trajectory import ImageStore, Observation, SearchHit, ToolCall
@@ -132,6 +132,11 @@ def test_sandbox_failure_is_an_observation_and_the_next_call_starts_anew():
     assert "the fork server is gone" in failed.error.message
     assert fine.cell is not None and fine.cell.stdout == "ok"
     assert [session.closed for session in sandbox.opened] == [1, 1]
+
+
+def test_a_machine_without_isolation_is_for_the_user_to_mend():
+    with pytest.raises(IsolationError):
+        play(Tools(code=FakeSandbox(IsolationError("no namespaces"))), code())
 
 
 def test_outputs_are_cut_with_a_note():

@@ -1,4 +1,4 @@
-"""The tools of one trajectory: a `ToolCall` goes in, an `Observation` comes out, whatever happens.
+"""The tools of one trajectory: a `ToolCall` goes in, an `Observation` comes out, whatever the call.
 
 - `code` runs in a sandbox session that starts at the first code call and keeps its variables. If the sandbox fails,
   the next call starts another session, with the pictures of the question loaded again.
@@ -19,7 +19,7 @@ from typing import NamedTuple
 from PIL import Image
 from pydantic import JsonValue
 
-from foveal.errors import FovealError, SandboxError, SearchError
+from foveal.errors import FovealError, IsolationError, SandboxError, SearchError
 from foveal.tools.base import Cell, CodeSandbox, CodeSession, ImageSearch, TextSearch
 from foveal.trajectory import CellResult, ImageRef, ImageStore, Observation, ToolCall, ToolError, to_rgb
 
@@ -116,12 +116,18 @@ class ToolSession:
         self._image_searches = 0
 
     async def call(self, call: ToolCall) -> Observation:
-        """Carry out a call. Every failure is an observation with an error; only cancellation raises."""
+        """Carry out a call. Every failure that may pass is an observation with an error.
+
+        Raises:
+            IsolationError: No code can be run on this machine at all: for the user to mend, not for the model.
+        """
         started = time.monotonic()
         try:
             observation = await self._dispatch(call)
         except _Refused as refused:
             observation = Observation(tool=call.tool, error=refused.error)
+        except IsolationError:
+            raise
         except SandboxError as error:
             await self._drop_code()
             observation = _failed(call, "sandbox", error.what)
