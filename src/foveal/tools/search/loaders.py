@@ -156,7 +156,7 @@ def _json_documents(path: Path, origin: str, problem: Problem) -> Iterator[Docum
         text = line.get("text", "").strip()
         if not text:
             raise ValueError("no text")
-        title = one_line(line.get("title", "")) or one_line(text)[:80]
+        title = one_line(line.get("title", "")) or one_line(text[:80])
         link = line.get("link") or line.get("url") or origin
         return Document(title=title, text=text, link=link, date=line.get("date"), source=origin, origin=origin)
 
