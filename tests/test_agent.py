@@ -282,6 +282,39 @@ def test_turn_that_ends_exactly_at_the_limit_counts():
     assert ask(agent).answer == "42"
 
 
+def test_whole_action_counts_even_if_the_endpoint_says_that_it_was_cut():
+    class Cut(ScriptedConversation):
+        async def generate(self, max_tokens: int, stop: Sequence[str]) -> Generation:
+            return (await super().generate(max_tokens, stop))._replace(finish="length")
+
+    class Endpoint(ScriptedPolicy):
+        def open(self, images: ImageStore, sampling: Sampling) -> Cut:
+            return Cut(self.turns)
+
+    found = ask(Agent(Endpoint([code("print"), ANSWER]), Tools(code=Sandbox()), TINY))
+    assert (found.answer, len(found.turns)) == ("42", 2)
+
+
+def test_policy_that_cannot_foretell_costs_is_not_asked_for_a_word_too_many():
+    class Late(CountingConversation):
+        def cost(self, message: Message) -> None:
+            return None
+
+        async def append(self, message: Message) -> None:
+            self.num_tokens_now += len(message.text) + 100 * len(message.images)
+            self.messages.append(message)
+
+    class Policy(Counting):
+        def open(self, images: ImageStore, sampling: Sampling) -> Late:
+            return Late(self.turns)
+
+    def run(max_context: int) -> Trajectory:
+        return ask(Agent(Policy([ANSWER]), profile=TINY, limits=Limits(max_context=max_context)))
+
+    assert (run(PROMPT).stop_reason, run(PROMPT).turns) == (StopReason.CONTEXT_FULL, ())
+    assert len(run(PROMPT + 1).turns) == 1
+
+
 def test_turn_limit_shrinks_to_what_is_left():
     _, agent = counting(ANSWER, max_context=PROMPT + 5)
     found = ask(agent)
@@ -347,7 +380,7 @@ def test_cancellation_closes_everything_and_goes_on():
         with pytest.raises(asyncio.CancelledError):
             await task
         assert time.monotonic() - started < 5
-        assert policy.conversations[0].closed == 1
+        assert policy.conversations[0].closed == 1 and sandbox.closed == 1
 
     asyncio.run(run())
 

@@ -158,6 +158,7 @@ def test_empty_actions_are_malformed(text):
         ('{"name": "search", "arguments": {"query": 1e999}}', "arguments"),
         ('{"name": "search", "arguments": {"query": "\\ud800"}}', "arguments"),
         ('{"name": "search", "arguments": {"query": ' + "[" * 50 + "]" * 50 + "}}", "arguments"),
+        ('{"name": "search", "arguments": ' + '{"a": ' * 50 + "1" + "}" * 51, "arguments"),
         ('{"name": "search", "arguments": {"query": ' + "[" * 100_000 + "}}", "format"),
         ('{"name": "search", "arguments": {"query": ' + "1" * 5000 + "}}", "format"),
         ('{"name": "search"} {"name": "search"}', "format"),
