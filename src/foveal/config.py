@@ -3,13 +3,73 @@
 Precedence: defaults < TOML file < flags.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from foveal.errors import ConfigError
 
 
 class Settings(BaseModel):
     """Base of all settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def read_settings(kind: type[SettingsT], file: Path | None, overrides: Mapping[str, str]) -> SettingsT:
+    """Settings from a TOML file and flags, flags last.
+
+    Args:
+        kind: The class of the settings.
+        file: A TOML file, or None for flags alone.
+        overrides: Flags to their values as written: `learning-rate`, or dotted for a table, `limits.max-turns`. A
+            value is read as TOML (`0.1`, `true`, `["a", "b"]`), or as plain text if it is none.
+
+    Raises:
+        ConfigError: The file cannot be read, keys are unknown, or values are not allowed; all of them at once.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a TOML file") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not TOML: {error}") from error
+    for flag, text in overrides.items():
+        *tables, key = flag.replace("-", "_").split(".")
+        table = values
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--{flag}: {name} is a value, not a table")
+        table[key] = _flag_value(text)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        wrong = [_describe(issue["loc"], issue["msg"], kind) for issue in error.errors(include_url=False)]
+        source = f"{file}" if file is not None else "the settings"
+        raise ConfigError(f"{source} and flags: " + "; ".join(wrong)) from None
+
+
+def _flag_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _describe(where: tuple[int | str, ...], message: str, kind: type[Settings]) -> str:
+    key = ".".join(str(part) for part in where)
+    if message == "Extra inputs are not permitted":
+        return f"there is no setting {key} (there are: {', '.join(kind.model_fields)})"
+    return f"{key}: {message}" if key else message
 
 
 class Sampling(Settings):

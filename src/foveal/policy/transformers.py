@@ -10,8 +10,9 @@ distribution at the sampling temperature (at 1 for greedy), before top-p.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,18 @@ def suppress(logits: torch.Tensor, encoder: ChatEncoder) -> torch.Tensor:
     return masked
 
 
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep the progress bars of transformers off the terminal for a while."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 def load_model(folder: Path, device: str = "auto", dtype: str = "auto") -> Any:
     """The model of a checkpoint folder, in evaluation mode.
 
@@ -59,20 +72,16 @@ def load_model(folder: Path, device: str = "auto", dtype: str = "auto") -> Any:
         dtype = "float32"
     if not (folder / "config.json").is_file():
         raise PolicyError(f"{folder} has no config.json: not a checkpoint folder", "give a folder of a Qwen-VL model")
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, local_files_only=True, dtype=dtype, output_loading_info=True
-        )
+        with no_progress_bars():
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
+                folder, local_files_only=True, dtype=dtype, output_loading_info=True
+            )
         model, info = loaded[0].to(device), loaded[1]
     except torch.OutOfMemoryError as error:
         raise PolicyError(f"the model of {folder} does not fit on {device}", "use device='cpu'") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise PolicyError(f"the model of {folder} cannot be loaded: {error}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     if info["missing_keys"]:
         some = ", ".join(sorted(info["missing_keys"])[:3])
         raise PolicyError(f"{folder} lacks {len(info['missing_keys'])} weights of its model ({some}, …)")

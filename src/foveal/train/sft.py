@@ -1,0 +1,425 @@
+"""Cold start: supervised training on saved trajectories, on `transformers.Trainer`.
+
+    run/settings.json     the settings, resolved
+    run/metrics.jsonl     one line for every `log_steps` steps
+    run/checkpoints/      weights, optimizer, schedule and random numbers, to resume from
+    run/model/            the result: a checkpoint folder that `TransformersPolicy` loads
+    run/result.json       what became of the data, steps, loss, seconds
+
+The loss is the mean over all learned tokens of an optimizer step, however it is split into forward passes. The order
+of the data follows from seed and epoch alone, so a resumed run repeats the steps that an uninterrupted one would take.
+"""
+
+import json
+import logging
+import math
+import shutil
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset, Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from foveal.errors import ConfigError, TrainingError
+from foveal.policy.encoding import ChatEncoder, Patches
+from foveal.policy.transformers import load_model, no_progress_bars
+from foveal.records import read_run
+from foveal.train.settings import SftSettings
+from foveal.train.tokens import IGNORE, Fit, Plan, TrainingSequence, collate, learned_logits, plan, sequence
+from foveal.trajectory import ImageRef, ImageStore
+
+log = logging.getLogger(__name__)
+
+ADAPTED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+"""Layers that LoRA adapts: all linear layers of the language model, none of the vision tower."""
+COPIED = (
+    "tokenizer*",
+    "vocab*",
+    "merges*",
+    "special_tokens*",
+    "added_tokens*",
+    "chat_template*",
+    "*processor_config.json",
+)
+"""Files of the start checkpoint that belong to the saved one as they are."""
+
+
+@dataclass(frozen=True)
+class SftResult:
+    """What a run of cold start came to."""
+
+    model: str
+    """The checkpoint folder."""
+    steps: int
+    loss: float
+    """Mean over the last logged steps."""
+    seconds: float
+    fits: dict[str, int]
+    """Trajectories by what the length budget did to them (`tokens.Fit`)."""
+
+
+class SftData(Dataset[TrainingSequence]):
+    """The sequences to learn. Pictures are opened when a sequence is asked for.
+
+    Args:
+        settings: Name the run folders and the budgets.
+        encoder: Encoder of the start checkpoint.
+
+    Attributes:
+        fits: Trajectories by what the length budget did to them.
+        lengths: Tokens of each sequence.
+        learned: Tokens with loss, of all sequences.
+
+    Raises:
+        TrainingError: No trajectory is left, one contradicts itself, or a picture is missing.
+        RecordError: A folder holds no run.
+    """
+
+    def __init__(self, settings: SftSettings, encoder: ChatEncoder):
+        self._encoder = encoder
+        self._plans: list[tuple[Plan, ImageStore]] = []
+        self._features: dict[str, Patches] = {}
+        self.fits: Counter[str] = Counter({fit.value: 0 for fit in Fit})
+        for folder in settings.data:
+            run = read_run(folder)
+            for problem in run.problems:
+                log.warning("%s: %s", folder, problem)
+            for trajectory in run.trajectories:
+                planned, fit = plan(trajectory, encoder, settings.max_length)
+                self.fits[fit] += 1
+                if planned is not None:
+                    self._check_pictures(planned, run.images, trajectory.id)
+                    self._plans.append((planned, run.images))
+        if not self._plans:
+            counts = ", ".join(f"{count} {fit}" for fit, count in self.fits.items() if count) or "none at all"
+            raise TrainingError(
+                f"no trajectory to learn from ({counts})", "raise max_length, or name other runs in data"
+            )
+        self.lengths = [len(planned.ids) for planned, _ in self._plans]
+        self.learned = sum(sum(planned.loss_mask) for planned, _ in self._plans)
+
+    def _check_pictures(self, planned: Plan, images: ImageStore, name: str) -> None:
+        for ref in planned.refs:
+            if images.folder is not None and not (images.folder / f"{ref.sha256}.png").is_file():
+                raise TrainingError(
+                    f"picture {ref.sha256[:12]}… of trajectory {name} is missing from {images.folder}",
+                    "copy the images folder together with the JSONL file",
+                )
+
+    def cache_features(self, model: Any) -> None:
+        """Put every picture through the vision tower once; sequences then hold features instead of patches."""
+        stores: dict[ImageRef, ImageStore] = {ref: store for planned, store in self._plans for ref in planned.refs}
+        with torch.inference_mode():
+            for ref, store in stores.items():
+                patches = self._encoder.patches(ref, store)
+                grid = torch.tensor([patches.grid], device=model.device)
+                pixels = torch.from_numpy(patches.values).to(model.device)
+                features = model.get_image_features(pixels, grid).pooler_output[0]
+                self._features[ref.sha256] = Patches(features.float().cpu().numpy(), patches.grid)
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def __getitem__(self, index: int) -> TrainingSequence:
+        planned, store = self._plans[index]
+        images = [self._features.get(ref.sha256) or self._encoder.patches(ref, store) for ref in planned.refs]
+        return sequence(planned, self._encoder, images)
+
+
+class LengthGrouped(Sampler[int]):
+    """Steps of `batch` sequences of about the same length, in an order that follows from seed and epoch."""
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int):
+        self.lengths, self.batch, self.seed, self.epoch = np.array(lengths), batch, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The trainer calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        # Sorted within windows of several steps only, so that a step has other company every epoch.
+        window = self.batch * max(1, min(50, len(order) // (4 * self.batch)))
+        windows = [order[start : start + window] for start in range(0, len(order), window)]
+        order = np.concatenate([one[np.argsort(self.lengths[one], kind="stable")] for one in windows])
+        whole = len(order) // self.batch
+        steps = rng.permutation(whole)
+        for step in [*steps, whole]:  # the last, incomplete one stays last
+            yield from order[step * self.batch : (step + 1) * self.batch].tolist()
+
+
+class SftTrainer(Trainer):
+    """`transformers.Trainer` with the token-mean loss over an optimizer step, and the data order above."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args: Any, step_batch: int, cached_vision: bool, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True  # so that the learned tokens of a whole step are counted
+        self.step_batch, self.cached_vision = step_batch, cached_vision
+        self.tokens = 0
+        """Tokens that this process has trained on."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        data: Any = train_dataset or self.train_dataset
+        return LengthGrouped(data.lengths, self.step_batch, self.args.seed)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        # The trainer reads weights by the names in the file, which `save_pretrained` had renamed: it finds none of
+        # them, and only warns. `_model` has loaded them already; adapters and shards have no such names.
+        if self.is_fsdp_enabled or hasattr(self.model, "peft_config"):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Sum of the losses of this forward pass over the number of learned tokens of the whole step."""
+        self.tokens += int(inputs["attention_mask"].sum())
+        if self.cached_vision and "pixel_values" in inputs:
+            features, _ = inputs.pop("pixel_values"), inputs.pop("image_grid_thw")
+            encoded = BaseModelOutputWithPooling(pooler_output=(features,))  # type: ignore[arg-type]
+            inputs["mm_encoder_outputs"] = {"image": encoded}
+        labels, _, logits = learned_logits(model, inputs)
+        loss = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="sum")
+        # Gradients are averaged over processes, tokens were counted over all of them.
+        return loss / num_items_in_batch * self.accelerator.num_processes
+
+
+class _Metrics(TrainerCallback):
+    """Writes and logs a line for every `log_steps` steps."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.loss = math.nan
+        self.trainer: SftTrainer | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.start, self.first = time.monotonic(), state.global_step
+        if state.is_world_process_zero and self.path.exists():  # a resumed run repeats the steps after its checkpoint
+            lines = [line for line in self.path.read_text(encoding="utf-8").splitlines() if line]
+            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logs = kwargs["logs"]
+        if "loss" not in logs or self.trainer is None:
+            return
+        self.loss, seconds = float(logs["loss"]), time.monotonic() - self.start
+        if not math.isfinite(self.loss):
+            raise TrainingError(f"the loss is {self.loss} at step {state.global_step}", "lower learning_rate")
+        line = {
+            "step": state.global_step,
+            "steps": state.max_steps,
+            "epoch": round(float(state.epoch), 4),
+            "loss": self.loss,
+            "learning_rate": logs["learning_rate"],
+            "grad_norm": logs.get("grad_norm"),
+            "tokens_per_second": round(self.trainer.tokens * args.world_size / seconds, 1),
+            "seconds": round(seconds, 2),
+            "eta_seconds": round(seconds / (state.global_step - self.first) * (state.max_steps - state.global_step), 1),
+        }
+        if state.is_world_process_zero:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            log.info(
+                "step %(step)d/%(steps)d  loss %(loss).4f  rate %(learning_rate).2e  "
+                "%(tokens_per_second).0f tokens/s  %(eta_seconds).0f s to go",
+                line,
+            )
+
+
+def run_sft(
+    settings: SftSettings, run: Path, resume: bool = False, callbacks: Sequence[TrainerCallback] = ()
+) -> SftResult:
+    """Train, and save the result to `run/model`.
+
+    Args:
+        settings: What to train on what, and how.
+        run: Folder of the run; made here.
+        resume: Go on from the last checkpoint of a run that was interrupted; its settings must be the same.
+        callbacks: Called by the trainer besides our own.
+
+    Raises:
+        ConfigError: The folder holds a run (or none, to resume), or the settings do not fit it or the devices.
+        TrainingError: The data cannot be used, or the loss is no number any more.
+        PolicyError: The start checkpoint cannot be used.
+    """
+    checkpoint = _open_run(settings, run, resume)
+    encoder = load_encoder(settings)
+    data = SftData(settings, encoder)
+    with no_progress_bars():
+        trainer = _trainer(settings, run, checkpoint, encoder, data, callbacks)
+        if trainer.is_world_process_zero():
+            run.mkdir(parents=True, exist_ok=True)
+            (run / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            counts = ", ".join(f"{count} {fit}" for fit, count in data.fits.items() if count)
+            log.info("%d sequences (%s), %d tokens, %d learned", len(data), counts, sum(data.lengths), data.learned)
+        started = time.monotonic()
+        metrics = next(one for one in trainer.callback_handler.callbacks if isinstance(one, _Metrics))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        _export(trainer, settings, run / "model")
+    result = SftResult(
+        model=str(run / "model"),
+        steps=trainer.state.global_step,
+        loss=metrics.loss,
+        seconds=round(time.monotonic() - started, 2),
+        fits=dict(data.fits),
+    )
+    if trainer.is_world_process_zero():
+        (run / "result.json").write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def load_encoder(settings: SftSettings) -> ChatEncoder:
+    """The encoder of the start checkpoint, with the view that the settings ask for.
+
+    Raises:
+        PolicyError: The folder cannot be used.
+    """
+    encoder = ChatEncoder.load(settings.model)
+    if settings.max_pixels is not None:
+        encoder.image_processor.size["longest_edge"] = settings.max_pixels
+    return encoder
+
+
+def count_steps(settings: SftSettings, data: SftData) -> int:
+    """Optimizer steps of the whole run."""
+    return math.ceil(len(data) / settings.batch_size) * settings.epochs
+
+
+def _open_run(settings: SftSettings, run: Path, resume: bool) -> Path | None:
+    """The checkpoint to go on from, or None at the start of a run."""
+    saved = run / "settings.json"
+    if not resume:
+        if run.exists() and any(run.iterdir()):
+            raise ConfigError(f"{run} is not empty", "name another folder with --run, or add --resume")
+        return None
+    if not saved.is_file():
+        raise ConfigError(f"{run} holds no run to resume: there is no settings.json", "leave out --resume")
+    before, now = json.loads(saved.read_text(encoding="utf-8")), settings.model_dump(mode="json")
+    if changed := [key for key in now if now[key] != before.get(key)]:
+        was = ", ".join(f"{key} was {before.get(key)}" for key in changed)
+        raise ConfigError(f"{run} was started with other settings: {was}", "resume it with the same settings")
+    # The trainer's state is written last: a checkpoint without it was being written when the run was killed.
+    whole = [path.parent for path in (run / "checkpoints").glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _trainer(
+    settings: SftSettings,
+    run: Path,
+    checkpoint: Path | None,
+    encoder: ChatEncoder,
+    data: SftData,
+    callbacks: Sequence[TrainerCallback],
+) -> SftTrainer:
+    arguments = TrainingArguments(
+        output_dir=str(run / "checkpoints"),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.micro_batch,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=settings.dtype == "bfloat16",
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        # A batch of text alone leaves a vision tower that learns without gradients.
+        ddp_find_unused_parameters=not settings.freeze_vision,
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        save_total_limit=settings.keep_checkpoints,
+        logging_steps=settings.log_steps,
+        logging_nan_inf_filter=False,
+        dataloader_num_workers=settings.workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+        seed=settings.seed,
+    )
+    if arguments.n_gpu > 1:
+        raise ConfigError(
+            f"this machine has {arguments.n_gpu} GPUs and one process",
+            "start one process a GPU: accelerate launch -m foveal sft …, or set CUDA_VISIBLE_DEVICES=0",
+        )
+    at_once = settings.micro_batch * arguments.world_size
+    if settings.batch_size % at_once:
+        raise ConfigError(
+            f"batch_size {settings.batch_size} is not a multiple of micro_batch {settings.micro_batch} x "
+            f"{arguments.world_size} processes",
+            f"set batch_size to {math.ceil(settings.batch_size / at_once) * at_once}",
+        )
+    arguments.gradient_accumulation_steps = settings.batch_size // at_once
+    set_seed(settings.seed)
+    model = _model(settings, checkpoint, data)
+    metrics = _Metrics(run / "metrics.jsonl")
+    trainer = SftTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        data_collator=partial(collate, padding=encoder.padding),
+        callbacks=[metrics, *callbacks],
+        step_batch=settings.batch_size,
+        cached_vision=settings.cache_vision,
+    )
+    metrics.trainer = trainer
+    trainer.remove_callback(PrinterCallback)
+    if settings.lora_rank and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        raise ConfigError("LoRA is not merged from sharded weights", "train LoRA without FSDP and DeepSpeed")
+    return trainer
+
+
+def _model(settings: SftSettings, checkpoint: Path | None, data: SftData) -> Any:
+    """The model to train: what is frozen is frozen, adapters are in place, features are cached."""
+    dtype = "bfloat16" if settings.lora_rank and settings.dtype == "bfloat16" else "float32"
+    folder = settings.model if checkpoint is None or settings.lora_rank else checkpoint
+    model = load_model(folder, device="cpu", dtype=dtype)
+    if settings.freeze_vision:
+        model.model.visual.requires_grad_(False)  # the projector (merger) is a part of it
+    if settings.cache_vision:
+        data.cache_features(model.to("cuda" if torch.cuda.is_available() else "cpu"))
+    if settings.lora_rank:
+        from peft import LoraConfig, get_peft_model
+
+        lora = LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=ADAPTED)
+        with warnings.catch_warnings():  # peft still asks for a name that transformers has replaced
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+            model = get_peft_model(model, lora)
+    return model
+
+
+def _export(trainer: SftTrainer, settings: SftSettings, folder: Path) -> None:
+    """Save a checkpoint folder, whole or not at all; adapters are merged, weights are in `dtype`."""
+    part = folder.with_name(folder.name + ".part")
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        trainer.save_model(str(part))
+    elif trainer.is_world_process_zero():
+        model: Any = trainer.accelerator.unwrap_model(trainer.model)
+        if settings.lora_rank:
+            model = model.merge_and_unload()
+        model.to(getattr(torch, settings.dtype)).save_pretrained(part)
+    if trainer.is_world_process_zero():
+        for pattern in COPIED:
+            for file in settings.model.glob(pattern):
+                shutil.copy2(file, part)
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.rename(folder)
+    trainer.accelerator.wait_for_everyone()
