@@ -141,7 +141,7 @@ def test_a_click_shows_the_picture_in_full_with_its_box(browser, run):
 def test_long_output_is_folded_and_whole(browser, run):
     render_run(run)
     browser.open(run / "pages" / "2.html")
-    fold = "const f = [...document.querySelectorAll('.fold')].find((f) => f.textContent.includes('stdout'));"
+    fold = "const f = [...document.querySelectorAll('.fold')].find((f) => f.textContent.includes('line 599'));"
     assert browser.js(fold + "return f.open") is False
     assert "600 lines" in browser.js(fold + "return f.querySelector('summary').textContent")
     assert browser.js(fold + "return f.querySelector('pre').textContent.split('\\n').length") == 600

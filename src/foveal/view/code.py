@@ -6,10 +6,10 @@ that was itself cut with a literal box and not resized since. Computed boxes are
 """
 
 import ast
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pygments.lexers import PythonLexer
-from pygments.token import STANDARD_TYPES, Comment, Keyword, Name, Number, Operator, String, _TokenType
+from pygments.token import STANDARD_TYPES, Comment, Keyword, Name, Number, Operator, String
 
 from foveal.view.html import Html, join, tag
 
@@ -36,7 +36,7 @@ def highlight(source: str) -> Html:
     return join(_colour(kind, text) for kind, text in lexer.get_tokens(source))
 
 
-def _colour(kind: _TokenType, text: str) -> str:
+def _colour(kind: Any, text: str) -> str:
     while kind not in CLASSES and kind in STANDARD_TYPES and kind.parent is not None:
         kind = kind.parent
     return tag("span", text, class_=CLASSES[kind]) if kind in CLASSES else text

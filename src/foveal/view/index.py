@@ -57,12 +57,17 @@ def _families(trajectories: Sequence[Trajectory]) -> Html | None:
         tag(
             "div",
             tag("span", family),
-            tag("meter", value=right[family], min=0, max=total, aria_label=f"{family}: right"),
+            _bar(right[family] / total),
             tag("span", f"{right[family]} of {total}", class_="number"),
         )
         for family, total in sorted(asked.items())
     ]
     return tag("section", *bars, class_="families")
+
+
+def _bar(share: float) -> Html:
+    fill = tag("rect", width=f"{share:.1%}", height="100%")
+    return tag("svg", fill, class_="bar", aria_hidden="true")
 
 
 def _filters(trajectories: Sequence[Trajectory]) -> Html:

@@ -66,13 +66,20 @@ def _overlay(ref: ImageRef, boxes: Sequence[tuple[Box, str]]) -> Html | None:
 
 def body(trajectory: Trajectory, pictures: Pictures) -> Html:
     """Everything between the navigation and the end of the page."""
-    reader = CropReader(len(trajectory.question.images))
+    inputs = _inputs(trajectory)
+    reader = CropReader(len(inputs))
     crops = [_crops(reader, turn) for turn in trajectory.turns]
     turns = [
-        _turn(number, turn, boxes, trajectory, pictures)
+        _turn(number, turn, boxes, inputs, pictures)
         for number, (turn, boxes) in enumerate(zip(trajectory.turns, crops, strict=True), start=1)
     ]
-    return join([_top(trajectory, crops, pictures), *turns, _rest(trajectory)])
+    return join([_top(trajectory, inputs, crops, pictures), *turns, _rest(trajectory)])
+
+
+def _inputs(trajectory: Trajectory) -> tuple[ImageRef, ...]:
+    """The pictures of the question as model and sandbox had them: a huge one was scaled down first."""
+    prompted = tuple(ref for message in trajectory.prompt for ref in message.images)
+    return prompted or trajectory.question.images
 
 
 def _crops(reader: CropReader, turn: Turn) -> list[Box]:
@@ -80,12 +87,14 @@ def _crops(reader: CropReader, turn: Turn) -> list[Box]:
     return reader.read(code) if isinstance(code, str) else []
 
 
-def _top(trajectory: Trajectory, crops: Sequence[Sequence[Box]], pictures: Pictures) -> Html:
+def _top(
+    trajectory: Trajectory, inputs: Sequence[ImageRef], crops: Sequence[Sequence[Box]], pictures: Pictures
+) -> Html:
     question = trajectory.question
-    shown = []
-    for n, ref in enumerate(question.images, start=1):
+    figures = []
+    for n, ref in enumerate(inputs, start=1):
         boxes = [(box, f"turn {t}") for t, found in enumerate(crops, start=1) for box in found if box.image == n]
-        shown.append(pictures.figure(ref, f"image_{n}", boxes, lazy=False))
+        figures.append(pictures.figure(ref, f"image_{n}", boxes, lazy=False))
     verdict = outcome(trajectory)
     answer = trajectory.answer if trajectory.answer is not None else "no answer"
     facts = [
@@ -103,7 +112,7 @@ def _top(trajectory: Trajectory, crops: Sequence[Sequence[Box]], pictures: Pictu
     error = tag("p", trajectory.error, class_="problem") if trajectory.error else None
     family = tag("p", question.family, class_="eyebrow") if question.family else None
     text = tag("div", family, tag("h1", question.text), error, tag("dl", *facts), class_="facts")
-    return tag("header", tag("div", *shown, class_="pictures") if shown else None, text, class_="top")
+    return tag("header", tag("div", *figures, class_="pictures") if figures else None, text, class_="top")
 
 
 def _fact(name: str, *values: str | None) -> Html:
@@ -120,7 +129,7 @@ def _spent(trajectory: Trajectory) -> str:
     return " · ".join([*parts, f"{sum(written):,} tokens written"] if written else parts)
 
 
-def _turn(number: int, turn: Turn, boxes: Sequence[Box], trajectory: Trajectory, pictures: Pictures) -> Html:
+def _turn(number: int, turn: Turn, boxes: Sequence[Box], inputs: Sequence[ImageRef], pictures: Pictures) -> Html:
     kind = glyph(turn)
     title = tag("a", f"Turn {number}", href=f"#turn-{number}", class_="anchor")
     mark = tag("span", kind.letter, class_=f"glyph {kind.style}", title=kind.words)
@@ -129,7 +138,7 @@ def _turn(number: int, turn: Turn, boxes: Sequence[Box], trajectory: Trajectory,
     written = [_piece(p.kind, p.text) for p in pieces(turn.text, code if isinstance(code, str) else None)]
     if turn.finish == "length":
         written.append(tag("p", "cut at the token limit of a turn", class_="problem"))
-    back = _observation(turn.observation, boxes, trajectory, pictures) if turn.observation else []
+    back = _observation(turn.observation, boxes, inputs, pictures) if turn.observation else []
     exact = [tag("h4", "written by the model"), tag("pre", turn.text)]
     if turn.observation_parts:
         exact += [tag("h4", "shown to the model"), tag("pre", *_as_shown(turn))]
@@ -139,8 +148,8 @@ def _turn(number: int, turn: Turn, boxes: Sequence[Box], trajectory: Trajectory,
 
 
 def _cost(turn: Turn) -> str:
-    parts = [f"model {seconds(turn.seconds)}"]
-    if turn.observation is not None:
+    parts = [f"model {seconds(turn.seconds)}"] if turn.seconds else []
+    if turn.observation is not None and turn.observation.seconds:
         parts.append(f"tool {seconds(turn.observation.seconds)}")
     if turn.prompt_tokens is not None:
         parts.append(f"{turn.prompt_tokens:,} tokens read")
@@ -151,12 +160,12 @@ def _cost(turn: Turn) -> str:
 
 def _piece(kind: str, text: str) -> Html:
     if kind == "code":
-        return _fold("code", tag("pre", tag("code", highlight(text)), class_="code"), text)
+        return _fold("code:", tag("pre", tag("code", highlight(text)), class_="code"), text)
     if kind == "answer":
         return tag("p", text, class_="answer")
     if kind == "tool_call":
         return tag("pre", text, class_="call")
-    return _fold("thought", tag("p", text, class_="thought" if kind == "think" else "prose"), text)
+    return _fold("thought:", tag("p", text, class_="thought" if kind == "think" else "prose"), text)
 
 
 def _fold(name: str, shown: Html, text: str) -> Html:
@@ -164,15 +173,15 @@ def _fold(name: str, shown: Html, text: str) -> Html:
     lines = text.count("\n") + 1
     if lines <= LONG_LINES and len(text) <= LONG_CHARACTERS:
         return shown
-    size = f"{name}: {count(lines, 'line')}, {count(len(text), 'character')}"
+    size = f"{name} {count(lines, 'line')}, {count(len(text), 'character')}"
     return tag("details", tag("summary", size), shown, class_="fold")
 
 
-def _observation(seen: Observation, boxes: Sequence[Box], trajectory: Trajectory, pictures: Pictures) -> list[Html]:
+def _observation(seen: Observation, boxes: Sequence[Box], inputs: Sequence[ImageRef], pictures: Pictures) -> list[Html]:
     if seen.error is not None:
         return [tag("p", tag("b", f"{seen.error.kind} error"), " ", seen.error.message, class_="problem")]
     if seen.cell is not None:
-        return _cell(seen.cell, boxes, trajectory, pictures)
+        return _cell(seen.cell, boxes, inputs, pictures)
     shown = [tag("p", "searched for ", tag("q", seen.query), class_="asked")] if seen.query else []
     if seen.image is not None:
         shown.append(tag("div", pictures.figure(seen.image, "searched for"), class_="pictures"))
@@ -181,7 +190,7 @@ def _observation(seen: Observation, boxes: Sequence[Box], trajectory: Trajectory
     return [*shown, tag("ol", *hits, class_="cards") if hits else nothing]
 
 
-def _cell(cell: CellResult, boxes: Sequence[Box], trajectory: Trajectory, pictures: Pictures) -> list[Html]:
+def _cell(cell: CellResult, boxes: Sequence[Box], inputs: Sequence[ImageRef], pictures: Pictures) -> list[Html]:
     shown = []
     if cell.status != "ok":
         words = {"error": "the code raised", "timeout": "stopped at the time limit", "died": "the session was lost"}
@@ -189,13 +198,11 @@ def _cell(cell: CellResult, boxes: Sequence[Box], trajectory: Trajectory, pictur
     for name, text in (("stdout", cell.stdout), ("stderr", cell.stderr), ("result", cell.result or "")):
         if text.strip():
             output = tag("pre", text.rstrip("\n"), class_=f"output {name}")
-            shown.append(tag("div", tag("h3", name), _fold(name, output, text)))
+            shown.append(tag("div", tag("h3", name), _fold("", output, text)))
     if cell.truncated:
         shown.append(tag("p", "the sandbox cut this output at its cap", class_="dim"))
     sources = sorted({box.image for box in boxes})
-    figures = [
-        pictures.figure(trajectory.question.images[n - 1], f"cut from image_{n}", _numbered(boxes, n)) for n in sources
-    ]
+    figures = [pictures.figure(inputs[n - 1], f"cut from image_{n}", _numbered(boxes, n)) for n in sources]
     figures += [pictures.figure(ref, f"came back {n}") for n, ref in enumerate(cell.images, start=1)]
     if figures:
         shown.append(tag("div", *figures, class_="pictures"))
@@ -244,5 +251,6 @@ def _rest(trajectory: Trajectory) -> Html:
         if trajectory.question.meta
         else None,
     ]
-    ids = tag("p", f"{trajectory.id} · question {trajectory.question.id} · started {trajectory.started}", class_="dim")
+    started = f" · started {trajectory.started}" if trajectory.started else ""
+    ids = tag("p", f"{trajectory.id} · question {trajectory.question.id}{started}", class_="dim")
     return tag("footer", *folds, ids)

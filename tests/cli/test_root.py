@@ -1,0 +1,74 @@
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from foveal.cli import COMMANDS
+from foveal.cli.common import explain, missing_package, plain
+from foveal.errors import ConfigError, FovealError, InputError, MissingDependency, RecordError, SandboxError
+
+HEAVY = ("torch", "transformers", "numpy", "PIL", "httpx", "pydantic", "rich.markdown")
+
+
+def test_help_names_every_command_and_imports_nothing_heavy(foveal):
+    done = foveal("--help")
+    assert done.returncode == 0
+    assert all(f" {name} " in done.stdout for name, _, _ in COMMANDS)
+    script = (
+        "import sys\n"
+        "from foveal.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        f"sys.exit(' '.join(name for name in {HEAVY} if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in COMMANDS])
+def test_help_of_a_command_needs_no_torch(foveal, name):
+    script = (
+        "import sys\n"
+        "from foveal.cli import main\n"
+        f"try: main([{name!r}, '--help'])\n"
+        "except SystemExit as end: assert end.code == 0, end.code\n"
+        "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"foveal {name}" in done.stdout
+
+
+def test_version(foveal):
+    import foveal as package
+
+    assert foveal("--version").stdout.strip() == package.__version__
+
+
+def test_a_mistyped_command_is_code_2_and_suggests(foveal):
+    done = foveal("asc")
+    assert done.returncode == 2
+    assert "ask" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConfigError, 2), (InputError, 2), (RecordError, 2), (MissingDependency, 2), (SandboxError, 1), (FovealError, 1)],
+)
+def test_exit_code_of_an_error(error, code, capsys):
+    assert explain(error("it [b]broke[/b]", "mend it"), Console(stderr=True)) == code
+    assert capsys.readouterr().err == "error: it [b]broke[/b]\n  fix: mend it\n"
+
+
+def test_a_missing_optional_package_names_its_extra():
+    cause = ModuleNotFoundError("No module named 'torch'", name="torch")
+    wrapped = ImportError("cannot import module")
+    wrapped.__cause__ = cause
+    error = missing_package(wrapped)
+    assert error is not None and error.fix == 'pip install "foveal[micro]"'
+    assert missing_package(ModuleNotFoundError("No module named 'foveal.x'", name="foveal.x")) is None
+
+
+def test_control_characters_are_shown():
+    assert plain("a\x1b[2Jb\tc\nd\r\ne\x9b") == "a␛[2Jb\tc\nd\ne␛"
