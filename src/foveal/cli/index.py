@@ -1,6 +1,5 @@
 """`foveal index`: build a search index over your own files, and try it."""
 
-import json
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.markup import escape
 
+from foveal.cli.common import check_writable, open_search, plain, write_json
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,16 +38,16 @@ def build(
     """
     from foveal.tools.search.folder import build_index
 
+    check_writable(json_file)
     console = Console(highlight=False, emoji=False)
     out = out or folder.resolve().with_name(folder.resolve().name + ".index")
     start = time.monotonic()
-    with console.status(f"reading {escape(str(folder))}"):
+    with console.status(f"reading {_safe(str(folder))}"):
         built = build_index(folder, out)
     seconds = round(time.monotonic() - start, 3)
-    counts = {**built._asdict(), "skipped": len(built.skipped), "seconds": seconds}
     if json_file is not None:
-        _write_json(json_file, counts)
-    console.print(f"{built.documents} documents and {built.pictures} pictures in {escape(str(out))}", style="bold")
+        write_json(json_file, {**built._asdict(), "skipped": len(built.skipped), "seconds": seconds})
+    console.print(f"{built.documents} documents and {built.pictures} pictures in {_safe(str(out))}", style="bold")
     console.print(f"{built.read} files read, {built.unchanged} unchanged, {built.gone} gone, {seconds} s")
     _print_skipped(console, built.skipped)
 
@@ -63,9 +63,7 @@ def search(index: Path, query: str, *, k: int = 5) -> None:
     """
     import asyncio
 
-    from foveal.tools.search.folder import open_index
-
-    text = open_index(index).text
+    text = open_search(index).text
     if text is None:
         raise InputError(f"{index} holds pictures only", f"try: foveal index search-image {index} PICTURE")
     _print_hits(Console(highlight=False, emoji=False), asyncio.run(text.search(query, k)))
@@ -82,11 +80,10 @@ def search_image(index: Path, picture: Path, *, k: int = 5) -> None:
     """
     import asyncio
 
-    from foveal.tools.search.folder import open_index
     from foveal.tools.search.loaders import read_picture
     from foveal.trajectory import ImageStore
 
-    images = open_index(index).images
+    images = open_search(index).images
     if images is None:
         raise InputError(f"{index} holds documents only", f'try: foveal index search {index} "QUERY"')
     if not picture.is_file():
@@ -103,9 +100,10 @@ def _print_hits(console: Console, hits: "list[SearchHit]") -> None:
         console.print("no hits")
     for number, hit in enumerate(hits, 1):
         about = "  ".join(part for part in (hit.link, hit.date, f"score {hit.score:.4g}") if part)
-        console.print(f"{number}. [bold]{escape(hit.title)}[/bold]  [dim]{escape(about)}[/dim]", soft_wrap=True)
+        title = f"{number}. [bold]{_safe(hit.title)}[/bold]"
+        console.print(f"{title}  [dim]{_safe(about)}[/dim]", soft_wrap=True)
         if hit.snippet:
-            console.print(f"   {escape(hit.snippet)}", soft_wrap=True)
+            console.print(f"   {_safe(hit.snippet)}", soft_wrap=True)
 
 
 def _print_skipped(console: Console, skipped: "tuple[Skipped, ...]") -> None:
@@ -114,12 +112,10 @@ def _print_skipped(console: Console, skipped: "tuple[Skipped, ...]") -> None:
         by_reason[reason].append(path)
     for reason, paths in by_reason.items():
         more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-        named = escape(", ".join(paths[:SHOWN]))
-        console.print(f"skipped, {escape(reason)}: {named}{more}", style="yellow", soft_wrap=True)
+        named = ", ".join(paths[:SHOWN])
+        console.print(f"skipped, {_safe(reason)}: {_safe(named)}{more}", style="yellow", soft_wrap=True)
 
 
-def _write_json(path: Path, values: dict[str, object]) -> None:
-    try:
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}", "name a file in an existing folder") from error
+def _safe(text: str) -> str:
+    """Text of a user's file, obeyed neither by the terminal nor by rich."""
+    return escape(plain(text))
