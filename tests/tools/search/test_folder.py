@@ -169,6 +169,18 @@ def test_build_that_was_killed_is_mended_by_the_next(source, out, tmp_path, find
     assert answers(out, find) == answers(tmp_path / "fresh", find)
 
 
+def test_file_that_went_while_a_build_failed_still_leaves_the_index(source, out, damage, find):
+    build_index(source, out)
+    good = (out / text.FILE).read_bytes()
+    (source / "notes" / "zebra.md").unlink()
+    damage(out / text.FILE)
+    with pytest.raises(SearchError):
+        build_index(source, out)
+    (out / text.FILE).write_bytes(good)
+    assert build_index(source, out).gone == 1
+    assert [hit.title for hit in find(open_index(out).text, "zebra stripes")] == ["Okapi"]
+
+
 def test_missing_folder(tmp_path, out):
     with pytest.raises(InputError, match="there is no folder"):
         build_index(tmp_path / "nowhere", out)

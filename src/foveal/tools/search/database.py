@@ -69,6 +69,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         SearchError: The file is missing, damaged or locked.
     """
     with _errors(path), closing(_connect(path, "ro")) as connection:
+        connection.execute("begin")  # all that is read is of one moment, whatever a writer does meanwhile
         yield connection
 
 

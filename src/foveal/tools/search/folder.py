@@ -101,9 +101,9 @@ def build_index(source: Path, out: Path) -> Built:
     if not stamps:
         raise _nothing(source, skipped)
 
-    # Until it is done, the changed files count as never indexed: a killed build is taken up by the next one.
+    # Until it is done, the files of this build have no hash, so that the next one takes up a build that was killed.
     stale = {*gone, *(file.origin for file in changed)}
-    _write_stamps(source, out, {origin: stamp for origin, stamp in before.items() if origin not in stale})
+    _write_stamps(source, out, {**before, **dict.fromkeys(sorted(stale), "")})
     known = len(skipped)
     documents = _update_text(out, [file for file in changed if file.caption is None], stale, skipped)
     pictures = _update_pictures(out, [file for file in changed if file.caption is not None], stale, skipped)
