@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,16 @@ def descendants() -> Callable[[], set[int]]:
         return found
 
     return lambda: below(int(Path("/proc/self/stat").read_text().split()[0]))
+
+
+@pytest.fixture
+def settle() -> Callable[[Callable[[], bool]], None]:
+    """Wait until something holds: the kernel needs a moment to forget a process that has ended."""
+
+    def wait(holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + 3
+        while not holds():
+            assert time.monotonic() < end, "it does not come to hold"
+            time.sleep(0.01)
+
+    return wait

@@ -48,6 +48,7 @@ class Box:
         (self._stdout, stdout), (self._stderr, stderr) = os.pipe(), os.pipe()
         self._their_ends = [self._theirs.fileno(), stdout, stderr]
         self._control.setblocking(False)
+        self._line = self._control.fileno()
         for fd in (self._stdout, self._stderr):
             os.set_blocking(fd, False)
         self._processes: list[int] = []
@@ -125,7 +126,7 @@ class Box:
             try:
                 data = _receive(self._control)
                 if data == b"":
-                    loop.remove_reader(self._control)
+                    loop.remove_reader(self._line)
                 for frame in self._inbox.feed(data or b""):
                     on_frame(frame)
             except BrokenProtocol as error:
@@ -139,11 +140,16 @@ class Box:
 
         def send() -> None:
             nonlocal unsent
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `on_end` will say more
+            try:
                 unsent = unsent[self._control.send(unsent) :]
-                if unsent:
-                    return
-            loop.remove_writer(self._control)
+            except BlockingIOError:
+                pass
+            except (BrokenPipeError, ConnectionResetError):  # `on_end` will say more
+                unsent = unsent[:0]
+            if unsent:
+                loop.add_writer(self._line, send)
+            else:
+                loop.remove_writer(self._line)
 
         def interrupt() -> None:
             nonlocal interrupted
@@ -155,23 +161,23 @@ class Box:
             self.kill()
             finish("timeout", f"it ran longer than {timeout:g} s and did not stop when interrupted")
 
-        readers: dict[Any, Callable[[], None]] = {
+        readers: dict[int, Callable[[], None]] = {
             self._stdout: lambda: on_output(self._stdout, stdout),
             self._stderr: lambda: on_output(self._stderr, stderr),
-            self._control: on_control,
+            self._line: on_control,
             self._processes[0]: on_end,
         }
         timers = [loop.call_later(timeout, interrupt), loop.call_later(timeout + limits.grace_seconds, give_up)]
         for reader, callback in readers.items():
             loop.add_reader(reader, callback)
-        loop.add_writer(self._control, send)
         try:
+            send()
             status, lost = await finished
         except asyncio.CancelledError:
             self.kill()
             raise
         finally:
-            loop.remove_writer(self._control)
+            loop.remove_writer(self._line)
             for reader in readers:
                 loop.remove_reader(reader)
             for timer in timers:
@@ -221,27 +227,29 @@ class Box:
     async def _wait_until_ready(self) -> None:
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
+        seen: set[str] = set()
 
         def on_control() -> None:
             data, fds, _, _ = socket.recv_fds(self._control, PIECE, 2)
             self._processes += fds
             found = self._inbox.feed(data)
+            seen.update(*found)
             failed = [str(frame["failed"]) for frame in found if "failed" in frame]
             if ready.done():
                 return
-            if failed or not data or any("ended" in frame for frame in found):
+            if failed or not data or "ended" in seen:
                 words = Capture(2000)
                 _drain(self._stderr, words)
                 reason = " ".join(failed) or words.text() or "its first process ended"
                 ready.set_exception(SandboxError(f"a sandbox session could not be started: {reason}"))
-            elif any("ready" in frame for frame in found):
+            elif {"started", "ready"} <= seen:  # from the first process, which sends the pidfds, and from the runner
                 ready.set_result(None)
 
-        loop.add_reader(self._control, on_control)
+        loop.add_reader(self._line, on_control)
         try:
             await ready
         finally:
-            loop.remove_reader(self._control)
+            loop.remove_reader(self._line)
         self.pid = _pid(self._processes[0])
 
 

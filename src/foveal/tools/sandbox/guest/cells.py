@@ -180,8 +180,8 @@ class Runner:
             os.dup2(saved, number)
         for number, name in enumerate(("stdin", "stdout", "stderr")):
             if not _usable(stream := self._streams.get(name)):
-                options = {"buffering": 1, "encoding": "utf-8", "errors": "backslashreplace", "closefd": False}
-                stream = open(number, "w" if number else "r", **options)  # type: ignore[call-overload]  # noqa: SIM115
+                mode = "w" if number else "r"
+                stream = os.fdopen(number, mode, 1, "utf-8", "backslashreplace", None, closefd=False)
                 self._streams[name] = stream
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)

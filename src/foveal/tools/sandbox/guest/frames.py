@@ -7,10 +7,13 @@ from typing import Any
 
 HEADER = struct.Struct("!I")
 
+# A cell may replace `os.write` or `json.dumps`; its answer must still get out.
+_read, _write, _encode, _decode = os.read, os.write, json.JSONEncoder().encode, json.JSONDecoder().decode
+
 
 def pack(message: dict[str, Any]) -> bytes:
     """One frame: four bytes of length, then UTF-8 JSON."""
-    body = json.dumps(message).encode()
+    body = _encode(message).encode()
     return HEADER.pack(len(body)) + body
 
 
@@ -18,7 +21,7 @@ def write(fd: int, message: dict[str, Any]) -> None:
     """Write a whole frame to a blocking file descriptor."""
     view = memoryview(pack(message))
     while view:
-        view = view[os.write(fd, view) :]
+        view = view[_write(fd, view) :]
 
 
 def read(fd: int) -> dict[str, Any] | None:
@@ -27,13 +30,13 @@ def read(fd: int) -> dict[str, Any] | None:
     if header is None:
         return None
     body = _exactly(fd, HEADER.unpack(header)[0])
-    return None if body is None else json.loads(body)
+    return None if body is None else _decode(body.decode())
 
 
 def _exactly(fd: int, size: int) -> bytes | None:
     data = bytearray()
     while len(data) < size:
-        piece = os.read(fd, size - len(data))
+        piece = _read(fd, size - len(data))
         if not piece:
             return None
         data += piece

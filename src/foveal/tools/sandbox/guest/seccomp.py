@@ -7,6 +7,7 @@ import ctypes
 import errno
 import platform
 import struct
+from collections.abc import Mapping
 
 from .linux import PR_SET_SECCOMP, prctl
 
@@ -86,8 +87,13 @@ _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _AUDIT_ARCH_X86_64 = 0xC000_003E
 
 
-def program() -> bytes:
-    """The filter as BPF instructions."""
+def program(denied: Mapping[str, int] = DENIED, last: int = LAST_KNOWN) -> bytes:
+    """The filter as BPF instructions.
+
+    Args:
+        denied: Numbers of the calls that fail with EPERM.
+        last: Calls with greater numbers do not exist.
+    """
     deny, missing = _ERROR | errno.EPERM, _ERROR | errno.ENOSYS
     code = [
         (_LOAD, 0, 0, _ARCHITECTURE),
@@ -96,12 +102,12 @@ def program() -> bytes:
         (_LOAD, 0, 0, _NUMBER),
         (_JUMP_GREATER_EQUAL, 0, 1, X32_BIT),  # the x32 interface
         (_RETURN, 0, 0, _KILL),
-        (_JUMP_GREATER, 0, 1, LAST_KNOWN),
+        (_JUMP_GREATER, 0, 1, last),
         (_RETURN, 0, 0, missing),
         (_JUMP_EQUAL, 0, 1, CLONE3),  # its flags are behind a pointer: absent, so that libc falls back to clone
         (_RETURN, 0, 0, missing),
     ]
-    for number in DENIED.values():
+    for number in denied.values():
         code += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, deny)]
     code += [
         (_JUMP_EQUAL, 0, 4, CLONE),

@@ -12,20 +12,24 @@ import os
 import select
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import linux, session
+from . import linux, pictures, session
 
 PRELOADED = (
     *("PIL.Image", "PIL.ImageChops", "PIL.ImageDraw", "PIL.ImageEnhance", "PIL.ImageFilter", "PIL.ImageFont"),
-    *("PIL.ImageOps", "PIL.ImageStat", "numpy", "matplotlib.pyplot"),
+    *("PIL.ImageOps", "PIL.ImageStat"),
+    *("numpy", "numpy.fft", "numpy.linalg", "numpy.random", "matplotlib.pyplot"),
     *("ast", "base64", "collections", "csv", "datetime", "fractions", "functools", "io", "itertools", "json", "math"),
     *("random", "re", "statistics", "string", "subprocess", "textwrap", "traceback"),
 )
 WATCH_SECONDS = 0.1
 """Pause between two looks at the sessions' memory."""
+WATCH_MARGIN = 128 << 20
+"""A session may exceed its memory by this: a single process shall meet its own limit, a MemoryError, first."""
 
 
 def main(socket_number: int, host: int) -> NoReturn:
@@ -35,6 +39,7 @@ def main(socket_number: int, host: int) -> NoReturn:
         socket_number: File descriptor of the socket.
         host: Pid of the host process.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also for the sessions' first processes: code may signal them
     link = socket.socket(fileno=socket_number)
     host_alive = os.pidfd_open(host)
     config = json.loads(link.recv(1 << 20))
@@ -48,12 +53,13 @@ def main(socket_number: int, host: int) -> NoReturn:
     poll = select.poll()
     poll.register(link, select.POLLIN)
     poll.register(host_alive, select.POLLIN)
+    poll.register(child_ended := wake_on_child(), select.POLLIN)
     started = 0
     while True:
         events = dict(poll.poll(WATCH_SECONDS * 1000 if _children(os.getpid()) else None))
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        if child_ended in events:
+            os.read(child_ended, 1 << 12)
+            reap()
         if host_alive in events:
             os._exit(0)
         if link.fileno() in events:
@@ -63,17 +69,17 @@ def main(socket_number: int, host: int) -> NoReturn:
             uid = run_uids[started % len(run_uids)] if run_uids else None
             started += 1
             start(json.loads(message) | {"config": config, "server": own, "run_uid": uid}, fds)
-        watch(link, config["memory"])
+        watch(link, config["memory"] + WATCH_MARGIN)
 
 
 def preload() -> None:
-    """Import what cells use most, as far as it is installed, and warm matplotlib's fonts."""
+    """Import what cells use most, as far as it is installed; seed numpy; warm matplotlib's fonts."""
     for name in PRELOADED:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
-    from . import pictures
-
     pictures.prepare()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)  # so that a trajectory can be repeated
 
 
 def spare_uids() -> range | None:
@@ -86,6 +92,23 @@ def spare_uids() -> range | None:
     first, _, count = map(int, Path("/proc/self/uid_map").read_text().splitlines()[-1].split())
     top = min(first + count, 2_000_000_000)
     return range(top - 1100, top - 100) if count > 2000 else None
+
+
+def wake_on_child() -> int:
+    """A pipe that becomes readable when a child has ended."""
+    readable, writable = os.pipe()
+    for fd in (readable, writable):
+        os.set_blocking(fd, False)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return readable
+
+
+def reap() -> None:
+    """Take note of all children that have ended, so that the kernel can forget them."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def start(request: dict[str, Any], fds: list[int]) -> None:

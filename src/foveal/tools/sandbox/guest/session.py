@@ -5,7 +5,6 @@ import random
 import select
 import signal
 import socket
-import sys
 from typing import Any, NoReturn
 
 from . import cells, fences, frames, linux, root, seccomp
@@ -34,6 +33,8 @@ def start(request: dict[str, Any], fds: list[int], unshared: int, go: int) -> No
     control = fds[0]
     code = 1
     try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _close_all_but({*fds, unshared, go, request["server"]})
         if request["isolated"]:
             linux.unshare(linux.CLONE_NEWUSER)
@@ -111,9 +112,7 @@ def _become_cells(
     os.environ.update(config["environment"])
     if not request["isolated"]:
         os.environ.update(HOME=request["folder"], TMPDIR=request["folder"])
-    random.seed(0)  # so that a trajectory can be repeated
-    if numpy := sys.modules.get("numpy"):
-        numpy.random.seed(0)
+    random.seed(0)  # a fork had seeded it anew; numpy's generator is as `server.preload` left it
     cells.serve(control, canvas, pictures, config)
 
 
