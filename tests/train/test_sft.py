@@ -1,7 +1,12 @@
 import asyncio
 import json
 import logging
+import os
+import socket
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +137,41 @@ def test_the_loss_is_the_mean_over_learned_tokens_of_the_step(settings, tmp_path
         for place in np.flatnonzero(one.loss_mask):
             total, count = total - float(scores[place - 1, one.ids[place]]), count + 1
     assert logged == pytest.approx(total / count, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_train_to_the_weights_of_one(settings, tmp_path, store, written):
+    with RunWriter(tmp_path / "even") as writer:
+        for seed in range(8):
+            writer.write(written(seed, with_pictures=seed != 4), store)
+    chosen = settings(batch_size=4, micro_batch=1, warmup_ratio=0.0)
+    chosen = chosen.model_copy(update={"data": (tmp_path / "even",)})
+    run_sft(chosen, tmp_path / "one")
+    file = tmp_path / "sft.toml"
+    file.write_text(
+        f'model = "{chosen.model}"\ndata = "{chosen.data[0]}"\nbatch_size = 4\nlearning_rate = 2e-3\nepochs = 2\n'
+        "warmup_ratio = 0.0\nlog_steps = 1\n"
+    )
+    words = [sys.executable, "-m", "foveal", "sft", "--config", str(file), "--run", str(tmp_path / "two")]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    processes = []
+    for rank in "01":  # what a launcher sets
+        world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        env = {**os.environ, **world, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
+        processes.append(subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True))
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-2000:]
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / run / "metrics.jsonl").read_text("utf-8").splitlines()]
+        for run in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    one, two = _weights(tmp_path / "one"), _weights(tmp_path / "two")
+    # AdamW turns rounding into whole steps where a gradient is nearly 0, so single weights may differ; most do not.
+    apart = torch.cat([(one[name] - two[name]).abs().flatten() for name in one])
+    assert apart.quantile(0.99) < 1e-5
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])

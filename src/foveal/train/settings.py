@@ -1,9 +1,9 @@
 """Settings of training commands. No torch here: `--help` and a wrong key cost nothing."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from foveal.config import Settings
 
@@ -14,7 +14,7 @@ class SftSettings(Settings):
     model: Path
     """Checkpoint folder to start from."""
     data: tuple[Path, ...] = Field(min_length=1)
-    """Run folders with the trajectories to learn."""
+    """Run folders with the trajectories to learn; one folder may stand alone."""
     epochs: int = Field(3, ge=1)
     batch_size: int = Field(128, ge=1)
     """Sequences of one optimizer step, over all devices."""
@@ -48,6 +48,11 @@ class SftSettings(Settings):
     workers: int = Field(0, ge=0)
     """Processes that open pictures; 0 opens them between steps."""
     seed: int = 0
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_folder(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | Path) else value
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:

@@ -1,0 +1,51 @@
+import pytest
+
+from foveal.config import Limits, Sampling, Settings, read_settings
+from foveal.errors import ConfigError
+
+
+class _Nested(Settings):
+    name: str = "x"
+    limits: Limits = Limits()
+    sampling: Sampling = Sampling()
+    tags: tuple[str, ...] = ()
+
+
+def test_flags_beat_the_file_and_the_file_beats_defaults(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text('name = "from file"\n[limits]\nmax_turns = 4\ncell_seconds = 3.5\n')
+    flags = {"limits.max-turns": "5", "sampling.temperature": "0.7", "tags": '["a", "b"]'}
+    read = read_settings(_Nested, file, flags)
+    assert (read.name, read.limits.max_turns, read.limits.cell_seconds) == ("from file", 5, 3.5)
+    assert (read.sampling.temperature, read.sampling.top_p, read.tags) == (0.7, 1.0, ("a", "b"))
+
+
+def test_plain_words_need_no_quotes():
+    assert read_settings(_Nested, None, {"name": "runs/one"}).name == "runs/one"
+
+
+def test_every_wrong_key_and_value_is_told_at_once(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("[limits]\nmax_turn = 4\nmax_context = 0\n")
+    with pytest.raises(ConfigError) as error:
+        read_settings(_Nested, file, {"nam": "y"})
+    for word in ("a.toml", "limits.max_turn", "limits.max_context", "nam "):
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe"])
+def test_files_that_are_not_toml_are_refused(tmp_path, content):
+    file = tmp_path / "a.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="not TOML"):
+        read_settings(_Nested, file, {})
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_settings(_Nested, tmp_path / "none.toml", {})
+
+
+def test_a_dotted_flag_under_a_plain_value_is_refused():
+    with pytest.raises(ConfigError, match="not a table"):
+        read_settings(_Nested, None, {"name": "a", "name.first": "b"})
