@@ -1,7 +1,10 @@
 import json
+import random
 
 from PIL import Image
 
+from foveal.micro import scenes
+from foveal.micro.facts import countries
 from foveal.records import read_run
 from foveal.trajectory import StopReason, Trajectory
 
@@ -48,9 +51,7 @@ def test_a_crop_of_a_real_photo_is_cut_in_the_sandbox_shown_to_the_model_and_dra
     assert Trajectory.model_validate_json(out.read_text()) == trajectory
     assert (trajectory.answer, trajectory.stop_reason) == ("a naval officer", StopReason.ANSWERED)
     text = page.read_text()
-    assert 'x="130.0" y="60.0" width="230.0" height="270.0"' in text.replace('="130"', '="130.0"').replace(
-        '="60"', '="60.0"'
-    ).replace('="230"', '="230.0"').replace('="270"', '="270.0"')
+    assert 'x="130" y="60" width="230" height="270"' in text
     assert text.count(f"{cell.images[0].sha256}.png") >= 1
     assert "s3cret" not in text + out.read_text() + done.stdout
     assert set(server.keys) == {"Bearer s3cret"}
@@ -87,6 +88,19 @@ def test_the_shipped_model_refuses_a_picture_that_is_not_of_its_world(foveal, ph
     assert "--policy http://" in done.stderr and "--policy FOLDER" in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_shipped_model_takes_a_scene_of_its_world_but_no_other_question(foveal, tmp_path):
+    codes = [country.code for country in countries()]
+    scenes.generate(random.Random(0), codes, 2, 1).image.save(tmp_path / "scene.png")
+    done = foveal("ask", "scene.png", "Is this art?")
+    assert done.returncode == 2
+    assert "has not learned this question" in done.stderr and "What colour is the ball?" in done.stderr
+    done = foveal("ask", "scene.png", "What colour is the ball?", "--profile", "deepeyes-v2")
+    assert done.returncode == 2
+    assert "comes with its own prompt" in done.stderr
+    done = foveal("ask", "scene.png", "What colour is the ball?")
+    assert "would be a guess" not in done.stderr
 
 
 def test_no_answer_is_code_1_and_saved(foveal, endpoint, photo, tmp_path):

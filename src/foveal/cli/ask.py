@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import re
+import tempfile
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,13 +16,17 @@ from rich.console import Console
 
 from foveal.cli.common import check_writable, open_policy, open_search, write_json
 from foveal.cli.steps import show_end, show_turn
-from foveal.errors import InputError
+from foveal.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from foveal.agent import Agent
+    from foveal.config import Limits
+    from foveal.policy.base import Policy
+    from foveal.protocol import Profile
     from foveal.tools.sandbox import LocalSandbox
+    from foveal.tools.session import Tools
     from foveal.trajectory import Trajectory
 
 OTHER_POLICY = (
@@ -36,7 +42,7 @@ def ask(
     search: Path | None = None,
     profile: Literal["foveal", "deepeyes-v2"] = "foveal",
     system_prompt: Path | None = None,
-    max_turns: Annotated[int, Parameter(validator=Number(gte=1))] = 9,
+    max_turns: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     temperature: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
     seed: int = 0,
     run: Path | None = None,
@@ -54,7 +60,7 @@ def ask(
         search: An index folder made by foveal index build: offers the model text and image search.
         profile: How the model is prompted: foveal, or deepeyes-v2 for the released checkpoints.
         system_prompt: Take the system prompt from this file.
-        max_turns: Turns of the model, the answer included.
+        max_turns: Turns of the model, the answer included; by default 9, for the shipped model 8.
         temperature: 0 is greedy.
         seed: Of the sampling.
         run: Save into this run folder, after what it already holds; by default a new one, runs/ask-TIME.
@@ -64,29 +70,30 @@ def ask(
     from foveal.agent import Agent
     from foveal.config import Limits, Sampling
     from foveal.protocol import load_profile
-    from foveal.records import read_run
     from foveal.tools.sandbox import LocalSandbox
     from foveal.tools.session import Tools
-    from foveal.view import render_run
 
     asked = _read(words)
     check_writable(json_file)
-    prompted = load_profile(profile, system_prompt)
-    indexes = open_search(search)
     console = Console(highlight=False)
-    with console.status("opening the model"):
-        chosen = open_policy(policy or _shipped(asked.pictures), model)
     sandbox = LocalSandbox(unsafe_allow_unsandboxed=unsafe_allow_unsandboxed)
-    tools = Tools(code=sandbox, text=indexes.text, image=indexes.images)
-    limits, sampling = Limits(max_turns=max_turns), Sampling(temperature=temperature, seed=seed)
+    sampling = Sampling(temperature=temperature, seed=seed)
     folder = run or Path("runs") / f"ask-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
-    trajectory = asyncio.run(_answer(Agent(chosen, tools, prompted, limits, sampling), sandbox, asked, folder, console))
-    show_end(trajectory, console)
-    if json_file is not None:
-        write_json(json_file, trajectory.model_dump(mode="json"))
-    render_run(folder)
-    page = folder.resolve() / "pages" / f"{len(read_run(folder).trajectories)}.html"
-    console.print(f"page: {page}", style="dim", soft_wrap=True, markup=False)
+    with tempfile.TemporaryDirectory(prefix="foveal-") as scratch:
+        with console.status("opening the model"):
+            if policy is None:
+                if (model, search, system_prompt, profile) != (None, None, None, "foveal"):
+                    raise ConfigError("the shipped model comes with its own prompt and search index", OTHER_POLICY)
+                setup = _shipped(asked, Path(scratch), sandbox)
+            else:
+                indexes = open_search(search)
+                tools = Tools(code=sandbox, text=indexes.text, image=indexes.images)
+                prompted = load_profile(profile, system_prompt)
+                setup = _Setup(open_policy(policy, model), tools, prompted, Limits())
+        limits = setup.limits if max_turns is None else setup.limits.model_copy(update={"max_turns": max_turns})
+        agent = Agent(setup.policy, setup.tools, setup.profile, limits, sampling)
+        trajectory = asyncio.run(_answer(agent, sandbox, asked, folder, console))
+    _report(trajectory, folder, json_file, console)
     return 0 if trajectory.answer is not None else 1
 
 
@@ -108,18 +115,45 @@ def _read(words: Sequence[str]) -> _Asked:
     return _Asked(words[-1], tuple(load_picture(name) for name in words[:-1]))
 
 
-def _shipped(pictures: "Sequence[Image.Image]") -> str:
-    """The folder of the shipped model, if it can answer about these pictures."""
-    from foveal.micro import checkpoint_folder
-    from foveal.micro.world import knows
+class _Setup(NamedTuple):
+    policy: "Policy"
+    tools: "Tools"
+    profile: "Profile"
+    limits: "Limits"
 
-    if not pictures or not all(knows(picture) for picture in pictures):
+
+def _shipped(asked: _Asked, folder: Path, sandbox: "LocalSandbox") -> _Setup:
+    """The shipped model in its world, if the question belongs there; the world's index is built in `folder`."""
+    from foveal.micro import checkpoint_folder, world
+    from foveal.micro.facts import countries
+
+    if not asked.pictures or not all(world.knows(picture) for picture in asked.pictures):
         raise InputError(
             "the small model that ships with foveal knows only its own world of drawn scenes, and this question is "
             "about something else: its answer would be a guess",
             OTHER_POLICY,
         )
-    return str(checkpoint_folder("sft"))
+    _check_question(asked.text)
+    checkpoint = checkpoint_folder("sft")
+    world.build(folder / "index", countries())
+    tools = world.tools(folder / "index", sandbox)
+    return _Setup(open_policy(str(checkpoint), None), tools, world.profile(tools=True), world.LIMITS)
+
+
+def _check_question(text: str) -> None:
+    from foveal.micro.questions import TEMPLATES
+    from foveal.micro.scenes import COLOURS
+
+    colour = f"(?:{'|'.join(COLOURS)})"
+    wordings = [
+        re.escape(template).replace(r"\{a\}", colour).replace(r"\{b\}", colour) for template in TEMPLATES.values()
+    ]
+    if not any(re.fullmatch(wording, text) for wording in wordings):
+        examples = "; ".join(template.format(a="red", b="blue") for template in TEMPLATES.values())
+        raise InputError(
+            "the small model that ships with foveal has not learned this question: its answer would be a guess",
+            f"ask one of these, about the boards of the scene: {examples}; or {OTHER_POLICY}",
+        )
 
 
 async def _answer(
@@ -142,3 +176,15 @@ async def _answer(
             trajectory = await agent.run(question, writer.images, on_turn)
             writer.write(trajectory)
     return trajectory
+
+
+def _report(trajectory: "Trajectory", folder: Path, json_file: Path | None, console: Console) -> None:
+    from foveal.records import read_run
+    from foveal.view import render_run
+
+    show_end(trajectory, console)
+    if json_file is not None:
+        write_json(json_file, trajectory.model_dump(mode="json"))
+    render_run(folder)
+    page = folder.resolve() / "pages" / f"{len(read_run(folder).trajectories)}.html"
+    console.print(f"page: {page}", style="dim", soft_wrap=True, markup=False)

@@ -123,9 +123,9 @@ def _torch() -> str:
 
 
 def _transformers() -> str:
-    from transformers import Qwen2_5_VLForConditionalGeneration, __version__
+    import transformers
 
-    return f"{__version__} with {Qwen2_5_VLForConditionalGeneration.__name__}"
+    return transformers.__version__
 
 
 def _gpu() -> str:

@@ -32,8 +32,7 @@ KEEPS_PIXELS = frozenset({"convert", "copy"})
 
 def highlight(source: str) -> Html:
     """Python source as coloured markup; any text is accepted and none is lost."""
-    lexer = PythonLexer(stripnl=False, ensurenl=False)
-    return join(_colour(kind, text) for kind, text in lexer.get_tokens(source))
+    return join(_colour(kind, text) for _, kind, text in PythonLexer().get_tokens_unprocessed(source))
 
 
 def _colour(kind: Any, text: str) -> str:

@@ -86,7 +86,7 @@ def _filters(trajectories: Sequence[Trajectory]) -> Html:
 
 def _row(number: int, trajectory: Trajectory, pictures: Pictures) -> Html:
     question, verdict = trajectory.question, outcome(trajectory)
-    thumbnail = pictures.image(question.images[0], "") if question.images else None
+    thumbnail = pictures.thumbnail(question.images[0]) if question.images else None
     gold = tag("span", "gold ", tag("b", " · ".join(question.gold)), class_="gold") if question.gold else None
     given = trajectory.answer if trajectory.answer is not None else "no answer"
     stopped = None if trajectory.stop_reason is StopReason.ANSWERED else stop_text(trajectory.stop_reason)

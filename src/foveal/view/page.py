@@ -31,20 +31,24 @@ class Pictures:
             boxes: Boxes in the picture's pixels, each with its label.
             lazy: Load it only when it comes near the screen.
         """
-        file = f"{ref.sha256}.png"
         words = tag("figcaption", tag("b", caption), f" {ref.width} × {ref.height}")
-        if not (self._folder / file).is_file():
-            missing = tag("p", f"{file[:12]}… is missing from the images folder", class_="missing")
+        image = self._image(ref, caption, lazy)
+        if image is None:
+            missing = tag("p", f"{ref.sha256[:12]}… is missing from the images folder", class_="missing")
             return tag("figure", missing, words)
-        image = self.image(ref, caption, lazy)
-        frame = tag("a", image, _overlay(ref, boxes), class_="zoom", href=f"{self._address}/{file}")
+        frame = tag("a", image, _overlay(ref, boxes), class_="zoom", href=f"{self._address}/{ref.sha256}.png")
         return tag("figure", frame, words)
 
-    def image(self, ref: ImageRef, alt: str, lazy: bool = True) -> Html:
-        """The bare picture."""
-        source = f"{self._address}/{ref.sha256}.png"
+    def thumbnail(self, ref: ImageRef) -> Html | None:
+        """The bare picture; None if its file is missing."""
+        return self._image(ref, "", lazy=True)
+
+    def _image(self, ref: ImageRef, alt: str, lazy: bool) -> Html | None:
+        file = f"{ref.sha256}.png"
+        if not (self._folder / file).is_file():
+            return None
         loading = "lazy" if lazy else None
-        return tag("img", src=source, alt=alt, width=ref.width, height=ref.height, loading=loading)
+        return tag("img", src=f"{self._address}/{file}", alt=alt, width=ref.width, height=ref.height, loading=loading)
 
 
 def _overlay(ref: ImageRef, boxes: Sequence[tuple[Box, str]]) -> Html | None:
@@ -53,7 +57,7 @@ def _overlay(ref: ImageRef, boxes: Sequence[tuple[Box, str]]) -> Html | None:
     size = max(ref.width, ref.height) / 28
     drawn = []
     for box, label in boxes:
-        left, top = max(box.left, 0.0), max(box.top, 0.0)
+        left, top = max(box.left, 0), max(box.top, 0)
         width, height = min(box.right, ref.width) - left, min(box.bottom, ref.height) - top
         if width <= 0 or height <= 0:
             continue  # nothing of the box lies on the picture
