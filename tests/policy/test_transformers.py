@@ -155,6 +155,39 @@ def test_end_tokens_end_the_turn_and_stay_out_of_the_text(policy, store, message
     assert policy.encoder.decode(added) == f"{closing}<|im_start|>user\ny<|im_end|>\n"
 
 
+def test_sampled_ids_are_never_encoded_again(policy, store, message):
+    """Letters one by one, where the encoder would have taken one token for the word."""
+    letters = [policy.encoder.text(letter)[0] for letter in "the"]
+    assert len(policy.encoder.text("the")) == 1
+    script = iter(letters)
+
+    def push(_module, _args, output):
+        output[..., next(script)] += 1000.0
+
+    async def run():
+        conversation = policy.open(store, GREEDY)
+        await conversation.append(message("user", "x"))
+        handle = policy.model.lm_head.register_forward_hook(push)
+        said = await conversation.generate(3, ())
+        handle.remove()
+        await conversation.append(message("user", "y"))
+        await conversation.generate(1, ())
+        return said, conversation.tokens()
+
+    said, tokens = asyncio.run(run())
+    assert said.text == "the"
+    start = tokens.loss_mask.index(1)
+    assert list(tokens.ids[start : start + 3]) == letters
+
+
+def test_a_model_in_memory_is_a_policy_too(policy, store, message):
+    other = TransformersPolicy.from_model(policy.model, policy.encoder, "in memory", max_batch=2)
+    ask = [message("user", "go")]
+    one, _ = asyncio.run(_talk(other, store, ask, GREEDY))
+    same, _ = asyncio.run(_talk(policy, store, ask, GREEDY))
+    assert (other.name, one.tokens()) == ("in memory", same.tokens())
+
+
 def test_picture_and_frame_tokens_are_never_sampled(policy, store, message):
     encoder = policy.encoder
     banned = {encoder.image_pad, encoder.video_pad, encoder.vision_start, encoder.vision_end, encoder.turn_start}

@@ -18,8 +18,9 @@ from foveal.config import Sampling
 from foveal.errors import ConfigError, TrainingError
 from foveal.policy.transformers import TransformersPolicy
 from foveal.records import RunWriter
+from foveal.train.data import LengthGrouped, SftData
 from foveal.train.settings import SftSettings
-from foveal.train.sft import LengthGrouped, SftData, count_steps, load_encoder, run_sft
+from foveal.train.sft import count_steps, load_encoder, run_sft
 from foveal.trajectory import StopReason
 
 
@@ -152,7 +153,7 @@ def test_two_processes_train_to_the_weights_of_one(settings, tmp_path, store, wr
         f'model = "{chosen.model}"\ndata = "{chosen.data[0]}"\nbatch_size = 4\nlearning_rate = 2e-3\nepochs = 2\n'
         "warmup_ratio = 0.0\nlog_steps = 1\n"
     )
-    words = [sys.executable, "-m", "foveal", "sft", "--config", str(file), "--run", str(tmp_path / "two")]
+    words = [sys.executable, "-m", "foveal.cli", "sft", "--config", str(file), "--run", str(tmp_path / "two")]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
     processes = []
@@ -190,6 +191,16 @@ def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(settings, tmp
     ]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert [line["loss"] for line in lines] == [line["loss"] for line in whole]
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_finished_run_that_is_resumed_stays_as_it_is(settings, tmp_path, rank):
+    chosen, run = settings(lora_rank=rank), tmp_path / "run"
+    first = run_sft(chosen, run)
+    before = _weights(run)
+    again = run_sft(chosen, run, resume=True)
+    assert (again.steps, again.loss) == (first.steps, first.loss)
+    assert _same(before, _weights(run))
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, tmp_path):

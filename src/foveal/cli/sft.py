@@ -55,7 +55,8 @@ def sft(
 
 def _count(settings: SftSettings, console: Console) -> "dict[str, str | int | float]":
     """Say what the data is, without a model."""
-    from foveal.train.sft import SftData, count_steps, load_encoder
+    from foveal.train.data import SftData
+    from foveal.train.sft import count_steps, load_encoder
 
     data = SftData(settings, load_encoder(settings))
     steps = count_steps(settings, data)
