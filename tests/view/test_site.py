@@ -53,6 +53,12 @@ def test_pages_say_everything_that_the_record_holds(run):
     assert "the code raised" in (run / "pages" / "2.html").read_text()
 
 
+def test_what_came_back_after_the_end_is_marked_as_unseen(run):
+    render_run(run)
+    unseen = [("has not seen this" in (run / "pages" / f"{n}.html").read_text()) for n in (1, 2, 3, 4)]
+    assert unseen == [False, False, True, False]
+
+
 def test_pages_link_to_their_neighbours(run):
     render_run(run)
     hrefs = [re.findall(r"<nav>.*?</nav>", page.read_text())[0] for page in sorted((run / "pages").iterdir())]

@@ -23,7 +23,8 @@ def show_turn(number: int, turn: Turn, console: Console) -> None:
     console.print(Rule(title, align="left", style="dim"))
     code = turn.call.arguments.get("code") if turn.call and turn.call.tool == "code" else None
     for piece in pieces(turn.text, code if isinstance(code, str) else None):
-        console.print(_piece(piece.kind, plain(piece.text)))
+        if piece.kind != "answer" or kind.letter != "A":  # the answer comes last, after the turns
+            console.print(_piece(piece.kind, plain(piece.text)))
     if turn.finish == "length":
         console.print(Text("cut at the token limit of a turn", "red"))
     if turn.observation is not None:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from foveal.trajectory import CellResult, ImagePart, ImageRef, Observation, SearchHit, TextPart, Trajectory, Turn
-from foveal.view.code import Box, CropReader, highlight
+from foveal.view.code import highlight
+from foveal.view.crops import Box, CropReader
 from foveal.view.html import Html, join, tag
 from foveal.view.outcome import glyph, outcome, stop_text, strip
 from foveal.view.words import count, pieces, seconds
@@ -74,7 +75,7 @@ def body(trajectory: Trajectory, pictures: Pictures) -> Html:
     reader = CropReader(len(inputs))
     crops = [_crops(reader, turn) for turn in trajectory.turns]
     turns = [
-        _turn(number, turn, boxes, inputs, pictures)
+        _turn(number, turn, boxes, inputs, pictures, is_last=number == len(trajectory.turns))
         for number, (turn, boxes) in enumerate(zip(trajectory.turns, crops, strict=True), start=1)
     ]
     return join([_top(trajectory, inputs, crops, pictures), *turns, _rest(trajectory)])
@@ -133,7 +134,9 @@ def _spent(trajectory: Trajectory) -> str:
     return " · ".join([*parts, f"{sum(written):,} tokens written"] if written else parts)
 
 
-def _turn(number: int, turn: Turn, boxes: Sequence[Box], inputs: Sequence[ImageRef], pictures: Pictures) -> Html:
+def _turn(
+    number: int, turn: Turn, boxes: Sequence[Box], inputs: Sequence[ImageRef], pictures: Pictures, is_last: bool
+) -> Html:
     kind = glyph(turn)
     title = tag("a", f"Turn {number}", href=f"#turn-{number}", class_="anchor")
     mark = tag("span", kind.letter, class_=f"glyph {kind.style}", title=kind.words)
@@ -143,6 +146,8 @@ def _turn(number: int, turn: Turn, boxes: Sequence[Box], inputs: Sequence[ImageR
     if turn.finish == "length":
         written.append(tag("p", "cut at the token limit of a turn", class_="problem"))
     back = _observation(turn.observation, boxes, inputs, pictures) if turn.observation else []
+    if back and is_last:
+        back.append(tag("p", "the trajectory ended here: the model has not seen this", class_="dim"))
     exact = [tag("h4", "written by the model"), tag("pre", turn.text)]
     if turn.observation_parts:
         exact += [tag("h4", "shown to the model"), tag("pre", *_as_shown(turn))]
