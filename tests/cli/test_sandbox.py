@@ -11,7 +11,7 @@ from PIL import Image
 SOURCE = str(Path(__file__).parents[2] / "src")
 
 
-def foveal(*words, start=("-m", "foveal")):
+def foveal(*words, start=("-m", "foveal.cli")):
     """The real command line in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": SOURCE}
     command = [sys.executable, *start, "sandbox", "run", *words]

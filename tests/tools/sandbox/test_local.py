@@ -150,6 +150,31 @@ def test_a_lost_session_gets_its_images_back(box):
     box.wait(main())
 
 
+def test_a_cell_after_a_cancelled_one_runs_in_a_new_session(box):
+    async def main():
+        session = await box.sandbox.open()
+        await session.run("x = 1", 20)
+        task = asyncio.create_task(session.run("import time; time.sleep(60)", 60))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        cell = await session.run("2", 20)
+        assert (cell.status, cell.result) == ("ok", "2")
+        assert cell.stderr.startswith("[new session")
+        await session.close()
+
+    box.wait(main())
+
+
+def test_more_pictures_than_the_kernel_passes_are_refused(box):
+    with pytest.raises(SandboxError, match="at most 200 pictures"):
+        box.open([Image.new("RGB", (1, 1))] * 201)
+    session = box.open([Image.new("RGB", (1, 1))] * 200)
+    assert session.run("image_200.size").result == "(1, 1)"
+    session.close()
+
+
 def test_a_session_refuses_what_it_cannot_do(box):
     async def main():
         sandbox = box.sandbox
@@ -178,6 +203,9 @@ def test_the_death_of_the_server_ends_the_sessions_and_the_next_open_starts_anot
             ]
             os.kill(min(server), signal.SIGKILL)
             assert (await task).status == "died"
+            cell = await session.run("1", 20)
+            assert (cell.status, cell.result) == ("ok", "1")
+            assert "variables of earlier cells are lost" in cell.stderr
             again = await sandbox.open()
             assert (await again.run("1", 20)).result == "1"
 

@@ -53,6 +53,7 @@ class Box:
             os.set_blocking(fd, False)
         self._processes: list[int] = []
         self._inbox = Inbox()
+        self._killed = False
         self.pid = 0
         """Pid of the session's first process, as the host counts."""
 
@@ -188,11 +189,12 @@ class Box:
 
     @property
     def alive(self) -> bool:
-        """False once all processes have ended."""
-        return not select.select(self._processes[:1], [], [], 0)[0]
+        """False once the processes have ended or been told to."""
+        return not self._killed and not select.select(self._processes[:1], [], [], 0)[0]
 
     def kill(self) -> None:
         """Kill every process of the session. The kernel does it with the first one; safe to call at any time."""
+        self._killed = True
         with contextlib.suppress(ProcessLookupError):
             for process in self._processes[:1]:
                 signal.pidfd_send_signal(process, signal.SIGKILL)

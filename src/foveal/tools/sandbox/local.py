@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from foveal.tools.sandbox.session import LocalSession
 
 log = logging.getLogger(__name__)
 
+MOST_IMAGES = 200
+"""Pictures of one session; the kernel passes at most 253 files at once."""
 Tier = Literal["ns", "none"]
 """Strength of isolation: `ns`, namespaces with Landlock, seccomp and limits; `none`, no isolation at all."""
 
@@ -127,17 +130,23 @@ class LocalSandbox:
         return "none"
 
     async def _open(self, images: Sequence[Image.Image], isolated: bool) -> LocalSession:
+        if len(images) > MOST_IMAGES:
+            raise SandboxError(f"a session takes at most {MOST_IMAGES} pictures, not {len(images)}")
         with contextlib.ExitStack() as stack:
             files = [picture_file(image) for image in images]
             for file in files:
                 stack.callback(os.close, file)
             folder = None if isolated else Path(tempfile.mkdtemp(prefix="foveal-"))
-            restart = functools.partial(self._start_box, files, isolated, folder)
-            box = await restart()
-            keep = stack.pop_all()
-        return LocalSession(
-            box, restart, self._why_killed, functools.partial(self._on_close, keep), len(images), folder
-        )
+            if folder:
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            box = await self._start_box(files, isolated, folder)
+            restart = functools.partial(self._restart_box, files, isolated, folder)
+            on_close = functools.partial(self._on_close, stack.pop_all())
+        return LocalSession(box, restart, self._why_killed, on_close, len(images))
+
+    async def _restart_box(self, files: Sequence[int], isolated: bool, folder: Path | None) -> Box:
+        await self._ready()  # the server may have died, too
+        return await self._start_box(files, isolated, folder)
 
     async def _start_box(self, files: Sequence[int], isolated: bool, folder: Path | None) -> Box:
         if self._server is None:
@@ -159,8 +168,8 @@ class LocalSandbox:
             return f"its processes together used more than {self.limits.memory_mb} MB of memory"
         return None
 
-    def _on_close(self, files: contextlib.ExitStack, session: LocalSession) -> None:
-        files.close()
+    def _on_close(self, held: contextlib.ExitStack, session: LocalSession) -> None:
+        held.close()
         if session in self._sessions:  # not so for the canary's
             self._sessions.remove(session)
             self._this_gate().slots.release()

@@ -1,10 +1,8 @@
 """A code session as the agent sees it: survives the death of its processes, and says so."""
 
 import asyncio
-import shutil
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from PIL import Image
 
@@ -28,12 +26,10 @@ class LocalSession:
         why_killed: Callable[[Box], str | None],
         on_close: Callable[["LocalSession"], None],
         num_images: int,
-        folder: Path | None,
     ):
         self._box: Box | None = box
         self._restart, self._why_killed, self._on_close = restart, why_killed, on_close
         self._num_images = num_images
-        self._folder = folder
         self._busy = False
         self._closed = False
 
@@ -82,12 +78,10 @@ class LocalSession:
         if self._closed:
             return
         self._closed = True
-        self._on_close(self)
         try:
             await self._end_box()
         finally:
-            if self._folder:
-                await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            self._on_close(self)
 
     async def _ask(self, request: dict[str, str], timeout: float) -> tuple[Answer, str]:
         """The answer, and the notice for stderr if it comes from new processes."""

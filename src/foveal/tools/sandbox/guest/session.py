@@ -11,6 +11,7 @@ from . import cells, fences, frames, linux, root, seccomp
 
 UID = 1000
 """User and group id of a session, inside."""
+FILTER = seccomp.program()
 NAMESPACES = (
     linux.CLONE_NEWNS
     | linux.CLONE_NEWPID
@@ -70,7 +71,7 @@ def _init(request: dict[str, Any], fds: list[int], parent: int) -> int:
         fences.gain_nothing()
     _die_with_the_server(parent, request["server"])
     if request["isolated"]:
-        seccomp.install(seccomp.program())
+        seccomp.install(FILTER)
     fences.show_in_proc(False)
     init = os.pidfd_open(os.getpid())
     child = os.fork()
