@@ -60,7 +60,7 @@ def _families(trajectories: Sequence[Trajectory]) -> Html | None:
             _bar(right[family] / total),
             tag("span", f"{right[family]} of {total}", class_="number"),
         )
-        for family, total in sorted(asked.items())
+        for family, total in asked.items()
     ]
     return tag("section", *bars, class_="families")
 
@@ -73,7 +73,7 @@ def _bar(share: float) -> Html:
 def _filters(trajectories: Sequence[Trajectory]) -> Html:
     switches = (("wrong", "wrong only"), ("error", "tool error"), ("notool", "no tool"))
     boxes = [tag("label", tag("input", type="checkbox", name=key), words) for key, words in switches]
-    families = sorted({t.question.family for t in trajectories if t.question.family})
+    families = list(dict.fromkeys(t.question.family for t in trajectories if t.question.family))
     if families:
         options = [tag("option", "every family", value=""), *(tag("option", f, value=f) for f in families)]
         boxes.append(tag("select", *options, name="family", aria_label="family"))
