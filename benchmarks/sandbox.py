@@ -11,8 +11,8 @@ Needs ipykernel, jupyter-client and psutil (the extra `dev`). What is compared:
 * memory: private memory (USS) of an idle session's processes after the same three imports on both sides. What all
   sessions share through the fork-server is reported as `server_mb`.
 
-Keys of the JSON file: `start_ratio`, `roundtrip_ratio`, `memory_ratio` (medians, kernel over sandbox: how many times less
-the sandbox takes); `sandbox_start_ms`, `kernel_start_ms`, `sandbox_roundtrip_ms`, `kernel_roundtrip_ms`,
+Keys of the JSON file: `start_ratio`, `roundtrip_ratio`, `memory_ratio` (of medians, kernel over sandbox: how many times
+less the sandbox takes); `sandbox_start_ms`, `kernel_start_ms`, `sandbox_roundtrip_ms`, `kernel_roundtrip_ms`,
 `sandbox_memory_mb`, `kernel_memory_mb`, `server_start_ms`, `server_mb`; `sessions` and `cells` (on each side).
 """
 
