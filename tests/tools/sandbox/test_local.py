@@ -311,6 +311,19 @@ def test_without_isolation_code_runs_if_the_user_insists_and_the_log_says_so(tmp
     assert "WITHOUT ISOLATION" in reply.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's sessions run as that user")
+def test_packages_that_only_root_can_read_are_named(tmp_path):
+    closed = tmp_path / "site-packages"
+    closed.mkdir(mode=0o700)
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{closed}"}
+    reply = subprocess.run(
+        [sys.executable, "-c", RUN], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    kind, what, fix = json.loads(reply.stdout)
+    assert (kind, fix) == ("SandboxError", f"chmod -R go+rX {closed}")
+    assert str(closed) in what
+
+
 def run_as(folder, how, *arguments):
     """Run Python code as an ordinary user, or where namespaces are refused."""
     environment = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], "HOME": str(folder)}

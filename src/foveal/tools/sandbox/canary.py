@@ -1,11 +1,13 @@
 """The probe: a session that tries to break out. What it can do decides whether code may run on this machine."""
 
 import json
+import os
 import platform
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from foveal.tools.base import CodeSession
 
@@ -57,8 +59,17 @@ print(json.dumps([breaches, unreadable]))
 """Prints what should not have worked, and folders of packages that it cannot read."""
 
 
-async def breaches(open_session: Callable[[], Awaitable[CodeSession]]) -> list[str]:
-    """What code in a session can do that it must not; empty if the isolation holds.
+class Findings(NamedTuple):
+    """What the canary found."""
+
+    breaches: list[str]
+    """What code in a session can do and must not; empty if the isolation holds."""
+    unreadable: list[str]
+    """Folders of packages that a session's user may not read."""
+
+
+async def release(open_session: Callable[[], Awaitable[CodeSession]]) -> Findings:
+    """Let a session try.
 
     Raises:
         SandboxError: No session could be started.
@@ -68,17 +79,16 @@ async def breaches(open_session: Callable[[], Awaitable[CodeSession]]) -> list[s
         with tempfile.NamedTemporaryFile("w", prefix="foveal-canary-") as secret, socket.socket() as listener:
             secret.write("canary")
             secret.flush()
+            Path(secret.name).chmod(0o644)
             listener.bind(("127.0.0.1", 0))
             listener.listen()
-            Path(secret.name).chmod(0o644)
-            known = f"secret, port, host = {secret.name!r}, {listener.getsockname()[1]}, {_own_pid()}\n"
+            known = f"secret, port, host = {secret.name!r}, {listener.getsockname()[1]}, {os.getpid()}\n"
             cell = await session.run(known + ATTEMPTS, timeout=30)
     finally:
         await session.close()
     if cell.status != "ok":
-        return [f"the canary failed: {(cell.stderr or cell.status).strip().splitlines()[-1]}"]
-    found, unreadable = json.loads(cell.stdout)
-    return [*found, *(f"the session's user cannot read {path}" for path in unreadable)]
+        return Findings([f"the canary failed: {(cell.stderr or cell.status).strip().splitlines()[-1]}"], [])
+    return Findings(*json.loads(cell.stdout))
 
 
 def fix() -> str:
@@ -104,7 +114,3 @@ def _setting(name: str) -> str | None:
         return Path(f"/proc/sys/{name}").read_text().strip()
     except OSError:  # this kernel does not have it
         return None
-
-
-def _own_pid() -> int:
-    return int(Path("/proc/self/stat").read_text().split()[0])

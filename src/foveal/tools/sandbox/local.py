@@ -65,7 +65,7 @@ class LocalSandbox:
 
         Raises:
             IsolationError: The machine offers no isolation, and nobody allowed to go without.
-            SandboxError: No session could be started.
+            SandboxError: No session could be started, or it could not read the interpreter's packages.
         """
         tier = await self._ready()
         await self._this_gate().slots.acquire()
@@ -118,12 +118,16 @@ class LocalSandbox:
 
     async def _find_tier(self) -> Tier:
         try:
-            breaches = await canary.breaches(functools.partial(self._open, (), isolated=True))
-            if not breaches:
-                return "ns"
-            reason = "; ".join(breaches)
+            found = await canary.release(functools.partial(self._open, (), isolated=True))
         except SandboxError as error:
             reason = error.what
+        else:
+            if found.unreadable:
+                folders = " ".join(found.unreadable)
+                raise SandboxError(f"the user that code runs as cannot read {folders}", f"chmod -R go+rX {folders}")
+            if not found.breaches:
+                return "ns"
+            reason = "; ".join(found.breaches)
         if not self._unsafe:
             raise IsolationError(f"this machine offers no isolation for code: {reason}", canary.fix())
         log.warning("code runs WITHOUT ISOLATION, with all rights of this program: %s", reason)

@@ -143,7 +143,8 @@ def watch(link: socket.socket, limit: int) -> None:
     """Kill each session whose processes together hold more memory than `limit` bytes, and tell the host which."""
     for pid in _children(os.getpid()):
         if _memory(pid, _upper_bound) > limit and _memory(pid, _exact) > limit:
-            link.sendall(json.dumps({"over_memory": pid}).encode())
+            with contextlib.suppress(BlockingIOError):  # a host that never reads must not stop the watch
+                link.send(json.dumps({"over_memory": pid}).encode(), socket.MSG_DONTWAIT)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
