@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: venv demo test lint types check-all clean
+.PHONY: venv chromium demo test lint types check-all clean
 
 venv: .venv/.installed
 
@@ -10,6 +10,11 @@ venv: .venv/.installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
+
+# The tests of the pages drive a real browser.
+chromium:
+	@command -v chromedriver >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium chromium-driver) \
+		|| (echo "install Chromium and its driver; on Debian: sudo apt-get install chromium chromium-driver" && false)
 
 demo: venv
 	$(BIN)/foveal demo
@@ -21,10 +26,10 @@ lint: venv
 types: venv
 	$(BIN)/mypy
 
-test: lint types
+test: lint types chromium
 	$(BIN)/python -m pytest -m "not slow"
 
-check-all: lint types
+check-all: lint types chromium
 	$(BIN)/python -m pytest
 
 clean:

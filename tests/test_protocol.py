@@ -377,9 +377,9 @@ def test_examples_in_the_prompt_parse():
 
 
 def test_deepeyes_needs_its_prompt_file(tmp_path):
-    with pytest.raises(ConfigError, match="--system-prompt-file"):
+    with pytest.raises(ConfigError, match="--system-prompt FILE"):
         load_profile("deepeyes-v2")
-    with pytest.raises(ConfigError, match="--system-prompt-file"):
+    with pytest.raises(ConfigError, match="--system-prompt FILE"):
         opening(DEEPEYES_V2, "q", (PICTURE,), ())
     file = tmp_path / "prompt.txt"
     file.write_text("official\n", encoding="utf-8")

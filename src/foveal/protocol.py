@@ -79,7 +79,7 @@ class Profile:
             return prompts.compose(offered)
         raise ConfigError(
             f"profile {self.name} has no system prompt: the official text belongs to its authors",
-            "save the prompt of the official release to a file and name it: --system-prompt-file FILE",
+            "save the prompt of the official release to a file and name it: --system-prompt FILE",
         )
 
     def prompt_hash(self, offered: Collection[str]) -> str:

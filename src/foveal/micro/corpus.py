@@ -44,7 +44,8 @@ class Names:
     def __init__(self) -> None:
         known = facts.split("train")
         self.following: dict[str, list[str]] = {}
-        for word in {w for c in known for name in (c.name, c.capital) for w in name.split()}:
+        # Sorted: the order of a set of strings changes from process to process, and with it everything drawn from here.
+        for word in sorted({w for c in known for name in (c.name, c.capital) for w in name.split()}):
             padded = f"^^{word}$"
             for i in range(len(padded) - 2):
                 self.following.setdefault(padded[i : i + 2], []).append(padded[i + 2])
@@ -74,15 +75,21 @@ class Names:
 
 
 def conversation(rng: random.Random, pool: Sequence[Drawn], names: Names) -> Conversation:
-    """A conversation of three to five rounds: about a scene, about close views, or about text."""
+    """A conversation about one or two of: a scene, close views, text; in tags if its system prompt asks for them."""
     rounds: list[Round] = []
     for _ in range(rng.randint(1, 2)):
-        kind = rng.choices((about_scene, about_crops, about_text), (40, 18, 42))[0]
+        kind = rng.choices((about_scene, about_crops, about_text), (45, 20, 35))[0]
         rounds += kind(rng, rng.choice(pool), names)
     think, code, answer = (rng.random() < 0.4 for _ in range(3))
     thoughts = [f"<think>{rng.choice(THOUGHTS)}</think>\n" if think else "" for _ in rounds]
     marked = [r._replace(reply=t + _mark(r, code, answer)) for t, r in zip(thoughts, rounds, strict=True)]
     return Conversation(system_prompt(think, code, answer), tuple(marked))
+
+
+def first_words(rng: random.Random, pool: Sequence[Drawn], names: Names) -> Conversation:
+    """A short conversation about one scene or its close views: many pictures for few tokens."""
+    kind = rng.choices((about_scene, about_crops), (60, 40))[0]
+    return Conversation(system_prompt(False, False, False), tuple(kind(rng, rng.choice(pool), names)))
 
 
 def system_prompt(think: bool, code: bool, answer: bool) -> str:
@@ -99,8 +106,8 @@ def _mark(round_: Round, code: bool, answer: bool) -> str:
 
 
 def about_scene(rng: random.Random, drawn: Drawn, names: Names) -> list[Round]:
-    """Two or three questions on one scene; the first shows it."""
-    rounds = [rng.choices(_SCENE_ROUNDS, _SCENE_WEIGHTS)[0](rng, drawn) for _ in range(rng.randint(2, 3))]
+    """One to three questions on one scene; the first shows it."""
+    rounds = [rng.choices(_SCENE_ROUNDS, _SCENE_WEIGHTS)[0](rng, drawn) for _ in range(rng.randint(1, 3))]
     return [rounds[0]._replace(asked=(drawn.view, *rounds[0].asked)), *rounds[1:]]
 
 
@@ -116,7 +123,7 @@ def about_crops(rng: random.Random, drawn: Drawn, names: Names) -> list[Round]:
 
 def about_text(rng: random.Random, drawn: Drawn, names: Names) -> list[Round]:
     """One or two rounds of text only."""
-    return [r for _ in range(rng.randint(1, 2)) for r in rng.choices(_TEXT_ROUNDS, (3, 6, 4))[0](rng, names)]
+    return [r for _ in range(rng.randint(1, 2)) for r in rng.choices(_TEXT_ROUNDS, (4, 5, 4))[0](rng, names)]
 
 
 def _where(rng: random.Random, drawn: Drawn) -> Round:
@@ -144,7 +151,7 @@ def _count(rng: random.Random, drawn: Drawn) -> Round:
 
 
 _SCENE_ROUNDS: tuple[Callable[[random.Random, Drawn], Round], ...] = (_where, _list, _kind, _ball, _count)
-_SCENE_WEIGHTS = (6, 3, 2, 1, 1)
+_SCENE_WEIGHTS = (5, 5, 2, 1, 1)
 
 
 def _repeat(rng: random.Random, names: Names) -> list[Round]:
@@ -159,7 +166,7 @@ def _number(rng: random.Random) -> str:
 
 def _look_up(rng: random.Random, names: Names) -> list[Round]:
     """Pages in a message, then one to three questions on them."""
-    known = [names.country(rng) for _ in range(rng.randint(1, 3))]
+    known = [names.country(rng) for _ in range(rng.choice((1, 2, 2, 3)))]
     pages = [f"{i}. [{c.name}](world/{_code(rng)})\n\n{facts.country_text(c)}" for i, c in enumerate(known, start=1)]
     (first, reply), *others = [_ask(rng, rng.choice(known)) for _ in range(rng.randint(1, 3))]
     shown = "\n\n".join([*pages, first])

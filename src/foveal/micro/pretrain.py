@@ -1,4 +1,6 @@
-"""Pre-training of the micro base model: vision tower with dense labels, then the whole model on conversations.
+"""Pre-training of the micro base model in three stages: vision, words, language.
+
+The vision tower with dense labels; then the whole model on short conversations about pictures; then on all kinds.
 
 Deterministic from a seed; the state is saved every few hundred steps, whole or not at all, and a run goes on where it
 stopped: the data of a step depend on seed, stage and step alone, so nothing else must be restored.
@@ -15,41 +17,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from foveal.config import Settings
 from foveal.errors import TrainingError
 from foveal.micro import corpus, facts, tokenizer, vision
 from foveal.micro.model import new_model, save
-from foveal.micro.pool import Views, draw, grid_of, patchify
+from foveal.micro.pool import Drawn, Views, draw, grid_of, patchify
+from foveal.micro.settings import PretrainSettings
 from foveal.policy.encoding import ChatEncoder, mrope_positions
 
+Maker = Callable[[random.Random, Sequence[Drawn], corpus.Names], corpus.Conversation]
 ROUND_STEPS = 8
 """Steps whose conversations are drawn together, to be sorted by length."""
-
-
-class PretrainSettings(Settings):
-    """Settings of `foveal micro pretrain`; the defaults made the shipped base model."""
-
-    seed: int = 0
-    scenes: int = Field(8000, ge=1)
-    """Scenes in the pool."""
-    vision_steps: int = Field(1000, ge=0)
-    vision_batch: int = Field(48, ge=1)
-    """Scenes in a step of stage 1, and as many crops."""
-    language_steps: int = Field(2400, ge=0)
-    language_batch: int = Field(20, ge=1)
-    """Conversations in a step of stage 2."""
-    learning_rate: float = Field(1e-3, gt=0)
-    vision_rate_share: float = Field(0.3, ge=0)
-    """In stage 2 the vision tower learns at this share of the rate."""
-    warmup: int = Field(100, ge=1)
-    save_every: int = Field(200, ge=1)
-    log_every: int = Field(25, ge=1)
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0: as torch chooses."""
 
 
 class Example(NamedTuple):
@@ -66,7 +46,7 @@ class Example(NamedTuple):
 
 def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
     """Encode a conversation just as `ChatEncoder` encodes its messages."""
-    ids = [encoder.turn_start, *encoder.text(f"system\n{talk.system}"), encoder.turn_end, *encoder.text("\n")]
+    ids = [encoder.turn_start, *encoder.text("system\n"), *encoder.text(talk.system), encoder.turn_end, *encoder.text("\n")]
     mask, rounds, views = [0] * len(ids), [-1] * len(ids), []
     for index, round_ in enumerate(talk.rounds):
         asked = [encoder.turn_start, *encoder.text("user\n")]
@@ -127,6 +107,17 @@ def right_by_skill(examples: Sequence[Example], right: Tensor) -> dict[str, floa
     return {skill: sum(h) / len(h) for skill, h in sorted(hits.items())}
 
 
+class Stage(NamedTuple):
+    """A stage of the training."""
+
+    name: str
+    steps: int
+    work: Callable[[int], Tensor]
+    """Loss of a step."""
+    groups: list[dict[str, Any]]
+    """Parameter groups of the optimizer."""
+
+
 class Pretraining:
     """A run in a folder: `state.pt` (resumable), `metrics.jsonl`, `base/` (the checkpoint)."""
 
@@ -142,54 +133,61 @@ class Pretraining:
         self.model = new_model(self.encoder, settings.seed)
         self.heads = vision.Heads()
         self.recent: dict[str, list[float]] = defaultdict(list)
-        self._round: tuple[int, list[list[Example]]] = (-1, [])
+        self._round: tuple[tuple[str, int], list[list[Example]]] = (("", 0), [])
 
     def run(self) -> Path:
         """Train from the saved state, if there is one, to the end; return the checkpoint folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = self._saved()
         tower = self.model.model.visual
-        groups: dict[str, list[dict[str, Any]]] = {
-            "vision": [{"params": [*tower.parameters(), *self.heads.parameters()]}],
-            "language": [
-                {"params": list(tower.parameters()), "share": self.settings.vision_rate_share},
-                {"params": [p for n, p in self.model.named_parameters() if not n.startswith("model.visual")]},
-            ],
-        }
-        steps = {"vision": self.settings.vision_steps, "language": self.settings.language_steps}
-        work = {"vision": self._vision_step, "language": self._language_step}
-        for stage in ("vision", "language"):
-            if state and state["stage"] == "language" and stage == "vision":
-                continue
-            first = state["step"] if state and state["stage"] == stage else 0
+        whole: list[dict[str, Any]] = [
+            {"params": list(tower.parameters()), "share": self.settings.vision_rate_share},
+            {"params": [p for n, p in self.model.named_parameters() if not n.startswith("model.visual")]},
+        ]
+        stages = (
+            Stage(
+                "vision",
+                self.settings.vision_steps,
+                self._vision_step,
+                [
+                    {"params": [*tower.parameters(), *self.heads.parameters()]},
+                ],
+            ),
+            Stage("words", self.settings.words_steps, self._words_step, whole),
+            Stage("language", self.settings.language_steps, self._language_step, whole),
+        )
+        names = [stage.name for stage in stages]
+        for stage in stages[names.index(state["stage"]) if state else 0 :]:
             optimizer = torch.optim.AdamW(
-                groups[stage], lr=self.settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
+                stage.groups, lr=self.settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
             )
-            if state and state["stage"] == stage:
+            first = 0
+            if state and state["stage"] == stage.name:
+                first = state["step"]
                 optimizer.load_state_dict(state["optimizer"])
-            self._train(stage, first, steps[stage], optimizer, work[stage])
+            self._train(stage, first, optimizer)
         save(self.model, self.encoder, self.folder / "base")
         return self.folder / "base"
 
-    def _train(self, stage: str, first: int, steps: int, optimizer: Any, work: Callable[[int], Tensor]) -> None:
-        begun = time.monotonic()
+    def _train(self, stage: Stage, first: int, optimizer: Any) -> None:
+        begun, steps = time.monotonic(), stage.steps
         for step in range(first, steps):
             warm = min(1.0, (step + 1) / self.settings.warmup)
             rate = self.settings.learning_rate * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
             for group in optimizer.param_groups:
                 group["lr"] = rate * group.get("share", 1.0)
-            loss = work(step)
+            loss = stage.work(step)
             if not torch.isfinite(loss):
-                raise TrainingError(f"the loss is {loss.item()} at {stage} step {step}", "lower --learning-rate")
+                raise TrainingError(f"the loss is {loss.item()} at {stage.name} step {step}", "lower --learning-rate")
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
             optimizer.step()
             optimizer.zero_grad()
             self.recent["loss"].append(loss.item())
             if (step + 1) % self.settings.log_every == 0 or step + 1 == steps:
-                self._log(stage, step + 1, steps, rate, (time.monotonic() - begun) / (step + 1 - first))
+                self._log(stage.name, step + 1, steps, rate, (time.monotonic() - begun) / (step + 1 - first))
             if (step + 1) % self.settings.save_every == 0 or step + 1 == steps:
-                self._save(stage, step + 1, optimizer)
+                self._save(stage.name, step + 1, optimizer)
 
     def _vision_step(self, step: int) -> Tensor:
         rng = random.Random(f"{self.settings.seed}-vision-{step}")
@@ -199,24 +197,27 @@ class Pretraining:
         self.recent["reading"].append(result.reading)
         return result.loss
 
+    def _words_step(self, step: int) -> Tensor:
+        return self._talk("words", step, corpus.first_words, self.settings.words_batch)
+
     def _language_step(self, step: int) -> Tensor:
-        examples = self._examples(step // ROUND_STEPS)[step % ROUND_STEPS]
+        return self._talk("language", step, corpus.conversation, self.settings.language_batch)
+
+    def _talk(self, stage: str, step: int, make: Maker, count: int) -> Tensor:
+        """One step on conversations. Those of `ROUND_STEPS` steps are drawn together and sorted by length."""
+        key = (stage, step // ROUND_STEPS)
+        if self._round[0] != key:
+            rng = random.Random(f"{self.settings.seed}-{stage}-{key[1]}")
+            talks = [make(rng, self.pool, self.names) for _ in range(count * ROUND_STEPS)]
+            ordered = sorted((example(self.encoder, talk) for talk in talks), key=lambda item: len(item.ids))
+            batches = [ordered[i * count : (i + 1) * count] for i in range(ROUND_STEPS)]
+            rng.shuffle(batches)
+            self._round = (key, batches)
+        examples = self._round[1][step % ROUND_STEPS]
         loss, right = language_loss(self.model, collate(self.encoder, examples))
         for skill, share in right_by_skill(examples, right).items():
             self.recent[skill].append(share)
         return loss
-
-    def _examples(self, number: int) -> list[list[Example]]:
-        """The batches of `ROUND_STEPS` steps: drawn together and sorted by length, so that little is padded."""
-        if self._round[0] != number:
-            rng = random.Random(f"{self.settings.seed}-language-{number}")
-            count = self.settings.language_batch
-            talks = [corpus.conversation(rng, self.pool, self.names) for _ in range(count * ROUND_STEPS)]
-            ordered = sorted((example(self.encoder, talk) for talk in talks), key=lambda item: len(item.ids))
-            batches = [ordered[i * count : (i + 1) * count] for i in range(ROUND_STEPS)]
-            rng.shuffle(batches)
-            self._round = (number, batches)
-        return self._round[1]
 
     def _log(self, stage: str, step: int, steps: int, rate: float, seconds: float) -> None:
         means = {name: round(sum(values) / len(values), 4) for name, values in self.recent.items()}

@@ -1,0 +1,182 @@
+"""`foveal micro`: build, train and measure the small model and the world it lives in."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from foveal.cli.common import check_writable, open_policy, write_json
+from foveal.errors import ConfigError
+from foveal.micro import checkpoint_folder
+from foveal.micro.settings import ColdStartSettings, PretrainSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from foveal.micro.questions import Item
+    from foveal.trajectory import Trajectory
+
+app = App(name="micro", help="Build, train and measure the small model and the world it lives in.")
+
+Flat = Parameter(name="*")
+Split = Literal["train", "test", "counterfactual"]
+
+
+@app.command
+def pretrain(run: Path, *, resume: bool = False, settings: Annotated[PretrainSettings, Flat] | None = None) -> None:
+    """Train the base model from scratch: it sees and talks, and knows no tools.
+
+    Args:
+        run: Folder of the run; the checkpoint ends up in RUN/base.
+        resume: Go on with an interrupted run.
+        settings: See docs/micro.md for how long this takes.
+    """
+    from foveal.micro.pretrain import Pretraining
+
+    _check_run(run / "state.pt", resume)
+    console = Console(highlight=False)
+    folder = Pretraining(settings or PretrainSettings(), run, console.print).run()
+    console.print(f"checkpoint: {folder}", soft_wrap=True)
+
+
+@app.command
+def sft(
+    run: Path,
+    *,
+    base: Path | None = None,
+    resume: bool = False,
+    settings: Annotated[ColdStartSettings, Flat] | None = None,
+) -> None:
+    """Cold start: let the teacher answer training questions with the real tools, and learn what it got right.
+
+    Args:
+        run: Folder of the run; the checkpoint ends up in RUN/sft.
+        base: Checkpoint to start from; by default the shipped base model.
+        resume: Go on with an interrupted run.
+        settings: See docs/micro.md for how long this takes.
+    """
+    from foveal.cli.common import log_to
+    from foveal.micro.coldstart import TEACHER, cold_start
+
+    _check_run(run / TEACHER, resume)
+    console = Console(highlight=False)
+    log_to(console)
+    folder = cold_start(settings or ColdStartSettings(), base or checkpoint_folder("base"), run, resume, console.print)
+    console.print(f"checkpoint: {folder}", soft_wrap=True)
+
+
+@app.command
+def bench(
+    *,
+    policy: str = "sft",
+    split: Split = "test",
+    n: Annotated[int, Parameter(validator=Number(gte=1))] = 400,
+    seed: int = 0,
+    run: Path | None = None,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Ask held-out questions and print accuracy by family with 95 % intervals.
+
+    Args:
+        policy: A shipped checkpoint with tools (sft), the base model without (base) or with them (base-tools), or a
+            checkpoint folder, with tools.
+        split: Questions about other countries than in training (test), or the same with edited facts.
+        n: Questions, the five families in turn.
+        seed: Of the questions.
+        run: Save the trajectories into this new folder.
+        json_file: Write the figures to this file: n, accuracy, low, high, code_error_rate, calls_per_question,
+            answered, seconds_per_question, and family.NAME.n/accuracy/low/high.
+    """
+    from foveal.micro.bench import figures
+    from foveal.micro.questions import sample
+
+    check_writable(json_file)
+    console = Console(highlight=False)
+    named = {"base-tools": "base"}.get(policy, policy)
+    folder = str(checkpoint_folder(named)) if named in ("base", "sft") else named
+    items = [(f"{split}-{seed}-{index}", item) for index, item in enumerate(sample(split, n, seed))]
+    with tempfile.TemporaryDirectory(prefix="foveal-bench-") as scratch:
+        trajectories = asyncio.run(
+            _asked(folder, items, split, run or Path(scratch) / "run", Path(scratch), console, policy != "base")
+        )
+    numbers = figures(trajectories)
+    console.print(table(numbers, f"{policy} on {split}, n = {n}, seed {seed}"))
+    if json_file is not None:
+        write_json(json_file, numbers)
+
+
+@app.command
+def scenes(
+    out: Path, *, n: Annotated[int, Parameter(validator=Number(gte=1))] = 5, split: Split = "test", seed: int = 0
+) -> None:
+    """Write scenes to try `foveal ask` on, and print a question and its answer for each.
+
+    Args:
+        out: Folder for the pictures.
+        n: How many, the five families in turn.
+        split: Whose countries appear.
+        seed: Of the questions.
+    """
+    from foveal.micro.questions import sample
+
+    console = Console(highlight=False)
+    out.mkdir(parents=True, exist_ok=True)
+    for index, item in enumerate(sample(split, n, seed)):
+        path = out / f"{split}-{seed}-{index}.png"
+        item.scene.image.save(path)
+        console.print(f'foveal ask {path} "{item.text}"', soft_wrap=True)
+        console.print(f"  answer: {item.gold}", style="dim")
+
+
+def table(numbers: "Mapping[str, float]", title: str) -> Table:
+    """Figures of `micro.bench.figures` as a table."""
+    out = Table(title=title, title_justify="left")
+    for name in ("family", "n", "accuracy", "95 % interval"):
+        out.add_column(name, justify="left" if name == "family" else "right")
+    families = [key.split(".")[1] for key in numbers if key.endswith(".accuracy")]
+    for family in (*families, ""):
+        prefix = f"family.{family}." if family else ""
+        value, low, high = (100 * numbers[prefix + key] for key in ("accuracy", "low", "high"))
+        row = (family or "all", f"{numbers[prefix + 'n']:.0f}", f"{value:.1f} %", f"{low:.1f} - {high:.1f} %")
+        out.add_row(*row, style=None if family else "bold")
+    errors, calls = numbers["code_error_rate"], numbers["calls_per_question"]
+    out.caption = f"code errors {100 * errors:.1f} % of cells, {calls:.2f} tool calls a question"
+    return out
+
+
+async def _asked(
+    folder: str,
+    items: "Sequence[tuple[str, Item]]",
+    split: str,
+    run: Path,
+    scratch: Path,
+    console: Console,
+    with_tools: bool,
+) -> "list[Trajectory]":
+    from foveal.micro import world
+    from foveal.micro.bench import ask_all
+    from foveal.micro.questions import facts_of
+    from foveal.records import RunWriter
+    from foveal.tools.sandbox import LocalSandbox
+
+    world.build(scratch / "index", facts_of(split))
+    async with LocalSandbox() as sandbox:
+        tools = world.tools(scratch / "index", sandbox) if with_tools else None
+        with RunWriter(run) as writer, Progress(console=console, transient=True) as progress:
+            task = progress.add_task("asking", total=len(items))
+            return await ask_all(
+                open_policy(folder, None), items, tools, writer, on_done=lambda _: progress.advance(task)
+            )
+
+
+def _check_run(begun: Path, resume: bool) -> None:
+    if begun.exists() and not resume:
+        raise ConfigError(f"{begun.parent} already holds a run", "go on with it: --resume, or name another folder")
+    if resume and not begun.exists():
+        raise ConfigError(f"{begun.parent} holds no run to go on with", "leave --resume out")

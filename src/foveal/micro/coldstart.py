@@ -1,0 +1,85 @@
+"""Cold start of the micro model: the teacher's trajectories, then `train.sft` on them.
+
+Vision tower and projector stay frozen, as in the official recipe.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from foveal.micro import facts, world
+from foveal.micro.model import save
+from foveal.micro.settings import ColdStartSettings
+from foveal.micro.synthesize import synthesize
+from foveal.policy.encoding import ChatEncoder
+from foveal.policy.transformers import load_model
+from foveal.records import RunWriter
+from foveal.tools.sandbox import LocalSandbox
+from foveal.train.settings import SftSettings
+from foveal.train.sft import run_sft
+
+TEACHER, TRAINING, CHECKPOINT = "teacher", "training", "sft"
+"""Folders of a run: the trajectories, the trainer's run, the small checkpoint that comes out."""
+
+
+def cold_start(settings: ColdStartSettings, base: Path, run: Path, resume: bool, report: Callable[[str], None]) -> Path:
+    """Make the data if they are not there, train, and return the checkpoint folder.
+
+    Raises:
+        ConfigError: The folder holds another run, or none to resume.
+        TrainingError: The data cannot be used.
+        SandboxError: The teacher's code cannot be run here.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    done = run / TEACHER / "done"
+    if not done.exists():
+        kept = asyncio.run(_teach(settings, run / TEACHER, report))
+        done.write_text(f"{kept} of {settings.questions} kept\n", encoding="utf-8")
+    report(f"teacher: {done.read_text(encoding='utf-8').strip()}")
+    resume = resume and (run / TRAINING).exists()
+    result = run_sft(sft_settings(settings, base, run), run / TRAINING, resume)
+    encoder = ChatEncoder.load(Path(result.model))
+    save(load_model(Path(result.model), "cpu", "float32"), encoder, run / CHECKPOINT)
+    return run / CHECKPOINT
+
+
+def sft_settings(settings: ColdStartSettings, base: Path, run: Path) -> SftSettings:
+    """The settings of `foveal sft` that a cold start of the micro model comes down to."""
+    return SftSettings(
+        model=base,
+        data=(run / TEACHER,),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        micro_batch=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        warmup_ratio=0.05,
+        weight_decay=0.01,
+        max_length=world.LIMITS.max_context,
+        freeze_vision=True,
+        cache_vision=True,
+        seed=settings.seed,
+    )
+
+
+async def _teach(settings: ColdStartSettings, folder: Path, report: Callable[[str], None]) -> int:
+    """The teacher's run, begun anew: a part of one from an interrupted session is thrown away."""
+    for leftover in folder.glob("trajectories.jsonl"):
+        leftover.unlink()
+    finished = 0
+
+    def on_done(kept: bool) -> None:
+        nonlocal finished
+        finished += 1
+        if finished % 250 == 0:
+            report(f"teacher: {finished} of {settings.questions} questions")
+
+    with tempfile.TemporaryDirectory(prefix="foveal-world-") as index:
+        world.build(Path(index), facts.countries())
+        async with LocalSandbox() as sandbox:
+            with RunWriter(folder) as writer:
+                tools = world.tools(Path(index), sandbox)
+                return await synthesize("train", settings.questions, settings.seed, tools, writer, on_done)

@@ -1,0 +1,43 @@
+"""Settings of the micro pipeline. No torch, so that `--help` is quick."""
+
+from pydantic import Field
+
+from foveal.config import Settings
+
+
+class PretrainSettings(Settings):
+    """Settings of `foveal micro pretrain`; the defaults made the shipped base model."""
+
+    seed: int = 0
+    scenes: int = Field(8000, ge=1)
+    """Scenes in the pool."""
+    vision_steps: int = Field(1000, ge=0)
+    vision_batch: int = Field(48, ge=1)
+    """Scenes in a step of stage 1, and as many crops."""
+    words_steps: int = Field(450, ge=0)
+    words_batch: int = Field(40, ge=1)
+    """Short conversations in a step of stage 2."""
+    language_steps: int = Field(1100, ge=0)
+    language_batch: int = Field(20, ge=1)
+    """Conversations in a step of stage 3."""
+    learning_rate: float = Field(1e-3, gt=0)
+    vision_rate_share: float = Field(0.3, ge=0)
+    """After stage 1 the vision tower learns at this share of the rate."""
+    warmup: int = Field(100, ge=1)
+    save_every: int = Field(200, ge=1)
+    log_every: int = Field(25, ge=1)
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0: as torch chooses."""
+
+
+class ColdStartSettings(Settings):
+    """Settings of `foveal micro sft`; the defaults made the shipped cold-start model."""
+
+    seed: int = 1
+    questions: int = Field(4000, ge=5)
+    """Questions of the training split that the teacher answers; what it got right is learned."""
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0: as torch chooses."""

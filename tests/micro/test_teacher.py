@@ -1,0 +1,58 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from foveal.micro import synthesize, world
+from foveal.micro.bench import figures
+from foveal.micro.facts import counterfactual
+from foveal.micro.questions import FAMILIES
+from foveal.records import RunWriter, read_run
+from foveal.tools.sandbox import LocalSandbox
+from foveal.tools.session import Tools
+
+
+def test_the_teacher_answers_every_family_through_the_real_tools(real_tools: Tools, tmp_path: Path):
+    with RunWriter(tmp_path) as writer:
+        kept = asyncio.run(synthesize.synthesize("train", 25, 0, real_tools, writer))
+    run = read_run(tmp_path)
+    assert len(run.trajectories) == kept >= 23  # an image search may find another flag; that one is not kept
+    assert {t.question.family for t in run.trajectories} == set(FAMILIES)
+    for trajectory in run.trajectories:
+        assert trajectory.answer == trajectory.question.gold[0]
+        used = [turn.call.tool for turn in trajectory.turns if turn.call]
+        kind = trajectory.question.meta["kind"]
+        calls = {"capital": ["code", "image_search", "search"], "country": ["code", "image_search"], "number": ["code"]}
+        calls |= {"density": ["code", "image_search", "search", "code"], "ball": [], "count": []}
+        assert used == calls.get(kind, ["code", "code"])
+    assert figures(run.trajectories)["accuracy"] == 1.0
+
+
+def test_a_trajectory_that_the_tools_led_astray_is_not_kept(tmp_path: Path):
+    """With edited documents the teacher finds edited facts, which are wrong for real questions."""
+    world.build(tmp_path / "index", counterfactual())
+    sandbox = LocalSandbox()
+    tools = world.tools(tmp_path / "index", sandbox)
+
+    async def run(writer: RunWriter) -> int:
+        kept = await synthesize.synthesize("train", 25, 0, tools, writer)
+        await sandbox.aclose()
+        return kept
+
+    with RunWriter(tmp_path / "run") as writer:
+        asyncio.run(run(writer))
+    kinds = {t.question.meta["kind"] for t in read_run(tmp_path / "run").trajectories}
+    assert "density" not in kinds and "capital" not in kinds
+    assert "product" in kinds or "sum" in kinds
+
+
+@pytest.mark.parametrize("status", ["error", "timeout"])
+def test_a_failed_cell_is_not_verified(real_tools: Tools, tmp_path: Path, status: str):
+    with RunWriter(tmp_path) as writer:
+        asyncio.run(synthesize.synthesize("train", 3, 0, real_tools, writer))
+    good = next(t for t in read_run(tmp_path).trajectories if t.turns[0].observation)
+    turn = good.turns[0]
+    cell = turn.observation.cell.model_copy(update={"status": status})
+    spoiled = turn.model_copy(update={"observation": turn.observation.model_copy(update={"cell": cell})})
+    assert synthesize.verified(good)
+    assert not synthesize.verified(good.model_copy(update={"turns": (spoiled, *good.turns[1:])}))
