@@ -404,10 +404,11 @@ FORGED = {
     "deep": "struct.pack('!I', 400000) + b'[' * 400000",
     "too long": "struct.pack('!I', 1 << 31)",
     "not an object": "frame([1])",
-    "no status": "frame({'done': {}})",
-    "result of 1 MB": "frame({'done': {'status': 'ok', 'result': 'x' * 900000, 'cut': False}})",
-    "result is a number": "frame({'done': {'status': 'ok', 'result': 1, 'cut': False}})",
-    "status is new": "frame({'done': {'status': 'fine', 'result': None, 'cut': False}})",
+    "no id": "frame({'done': {'status': 'ok', 'result': None, 'cut': False}})",
+    "no status": "frame({'done': {'id': 1}})",
+    "result of 1 MB": "frame({'done': {'id': 1, 'status': 'ok', 'result': 'x' * 900000, 'cut': False}})",
+    "result is a number": "frame({'done': {'id': 1, 'status': 'ok', 'result': 1, 'cut': False}})",
+    "status is new": "frame({'done': {'id': 1, 'status': 'fine', 'result': None, 'cut': False}})",
     "picture is huge": "frame({'picture': [100000, 100000, 0]})",
     "picture is negative": "frame({'picture': [-5, -5, 0]})",
     "picture is text": "frame({'picture': ['5', '5', '0']})",
@@ -440,13 +441,17 @@ def test_a_forged_answer_fools_only_its_own_session(box, session):
     other = box.open()
     cell = session.run(
         "import json, os, struct, socket\n"
-        "body = json.dumps({'done': {'status': 'ok', 'result': 'forged', 'cut': False}}).encode()\n"
+        "body = json.dumps({'done': {'id': 1, 'status': 'ok', 'result': 'forged', 'cut': False}}).encode()\n"
         "for fd in range(3, 256):\n"
         "    try:\n        control = socket.socket(fileno=os.dup(fd)); control.getpeername(); break\n"
         "    except OSError: pass\n"
-        "control.sendall(struct.pack('!I', len(body)) + body)"
+        "control.sendall(struct.pack('!I', len(body)) + body)\nimport time; time.sleep(0.2)"
     )
     assert cell.result == "forged"
+    cell = session.run("1")  # now the answer of the cell before arrives
+    assert cell.status == "died"
+    assert "an answer that nobody asked for" in cell.stderr
+    assert alive(session)
     assert alive(other)
     other.close()
 

@@ -54,6 +54,7 @@ class Box:
         self._processes: list[int] = []
         self._inbox = Inbox()
         self._killed = False
+        self._requests = 0
         self.pid = 0
         """Pid of the session's first process, as the host counts."""
 
@@ -101,7 +102,8 @@ class Box:
         result: str | None = None
         cut = interrupted = False
         ending = "its processes were killed"
-        unsent = memoryview(frames.pack(request))
+        self._requests += 1
+        unsent = memoryview(frames.pack({**request, "id": self._requests}))
 
         def finish(status: str, lost: str | None = None) -> None:
             if not finished.done():
@@ -109,10 +111,12 @@ class Box:
 
         def on_frame(frame: dict[str, Any]) -> None:
             nonlocal result, cut, ending
+            if finished.done():  # after its answer a session has nothing to say
+                return
             if "picture" in frame:
                 self._canvas.take(frame["picture"])
             elif "done" in frame:
-                status, result, cut = _checked(frame["done"], limits.output_bytes)
+                status, result, cut = _checked(frame["done"], self._requests, limits.output_bytes)
                 finish(status)
             elif type(code := frame.get("ended")) is int:
                 ending = _how_it_ended(code)
@@ -270,8 +274,10 @@ async def _send(link: socket.socket, message: bytes, fds: Sequence[int]) -> None
                 loop.remove_writer(link)
 
 
-def _checked(answer: object, most: int) -> tuple[str, str | None, bool]:
+def _checked(answer: object, number: int, most: int) -> tuple[str, str | None, bool]:
     """Status, result and `cut` of an answer that anything may have written."""
+    if isinstance(answer, dict) and answer.get("id") != number:
+        raise BrokenProtocol("an answer that nobody asked for")
     match answer:
         case {"status": "ok" | "error" as status, "result": None, "cut": bool(cut)}:
             return status, None, cut

@@ -38,7 +38,7 @@ def serve(control: int, canvas: int, images: list[int], config: dict[str, Any]) 
     frames.write(control, {"ready": True})
     while (request := frames.read(control)) is not None:
         answer = runner.run(request["code"]) if "code" in request else runner.find(request["name"])
-        frames.write(control, {"done": answer})
+        frames.write(control, {"done": {**answer, "id": request["id"]}})
     os._exit(0)
 
 
