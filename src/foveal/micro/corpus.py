@@ -25,6 +25,8 @@ class Round(NamedTuple):
     """What the round teaches, for the metrics."""
     asked: tuple[str | Views, ...]
     reply: str
+    scene: Drawn | None = None
+    """The scene that the question shows, for dense labels; None if it shows none or only close views."""
 
 
 class Conversation(NamedTuple):
@@ -88,7 +90,7 @@ def conversation(rng: random.Random, pool: Sequence[Drawn], names: Names) -> Con
 
 def first_words(rng: random.Random, pool: Sequence[Drawn], names: Names) -> Conversation:
     """A short conversation about one scene or its close views: many pictures for few tokens."""
-    kind = rng.choices((about_scene, about_crops), (60, 40))[0]
+    kind = rng.choices((about_scene, about_crops), (70, 30))[0]
     return Conversation(system_prompt(False, False, False), tuple(kind(rng, rng.choice(pool), names)))
 
 
@@ -108,7 +110,7 @@ def _mark(round_: Round, code: bool, answer: bool) -> str:
 def about_scene(rng: random.Random, drawn: Drawn, names: Names) -> list[Round]:
     """One to three questions on one scene; the first shows it."""
     rounds = [rng.choices(_SCENE_ROUNDS, _SCENE_WEIGHTS)[0](rng, drawn) for _ in range(rng.randint(1, 3))]
-    return [rounds[0]._replace(asked=(drawn.view, *rounds[0].asked)), *rounds[1:]]
+    return [rounds[0]._replace(asked=(drawn.view, *rounds[0].asked), scene=drawn), *rounds[1:]]
 
 
 def about_crops(rng: random.Random, drawn: Drawn, names: Names) -> list[Round]:
@@ -132,9 +134,10 @@ def _where(rng: random.Random, drawn: Drawn) -> Round:
 
 
 def _list(rng: random.Random, drawn: Drawn) -> Round:
+    """Places right behind their colours: the colour's own token is the query that finds the board."""
     order = list(scenes.COLOURS)
     boards = sorted(drawn.boards, key=lambda board: order.index(board.colour))
-    return Round("list", ("List the boards.",), "; ".join(f"{b.colour} {b.x}, {b.y}" for b in boards))
+    return Round("list", ("List the boards.",), ";".join(f" {b.colour}{b.x},{b.y}" for b in boards))
 
 
 def _kind(rng: random.Random, drawn: Drawn) -> Round:
@@ -151,7 +154,7 @@ def _count(rng: random.Random, drawn: Drawn) -> Round:
 
 
 _SCENE_ROUNDS: tuple[Callable[[random.Random, Drawn], Round], ...] = (_where, _list, _kind, _ball, _count)
-_SCENE_WEIGHTS = (5, 5, 2, 1, 1)
+_SCENE_WEIGHTS = (5, 6, 2, 1, 1)
 
 
 def _repeat(rng: random.Random, names: Names) -> list[Round]:

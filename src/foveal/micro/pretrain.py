@@ -30,6 +30,8 @@ from foveal.policy.encoding import ChatEncoder, mrope_positions
 Maker = Callable[[random.Random, Sequence[Drawn], corpus.Names], corpus.Conversation]
 ROUND_STEPS = 8
 """Steps whose conversations are drawn together, to be sorted by length."""
+DENSE_WEIGHT = 0.5
+FEATURE_SCALE = 0.1
 
 
 class Example(NamedTuple):
@@ -42,12 +44,20 @@ class Example(NamedTuple):
     """Which round a reply token belongs to; -1 elsewhere."""
     skills: list[str]
     views: list[Views]
+    scenes: list[tuple[int, Drawn]]
+    """Scenes that are shown, each with the index of its first pad token."""
 
 
 def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
     """Encode a conversation just as `ChatEncoder` encodes its messages."""
-    ids = [encoder.turn_start, *encoder.text("system\n"), *encoder.text(talk.system), encoder.turn_end, *encoder.text("\n")]
-    mask, rounds, views = [0] * len(ids), [-1] * len(ids), []
+    ids = [
+        encoder.turn_start,
+        *encoder.text("system\n"),
+        *encoder.text(talk.system),
+        encoder.turn_end,
+        *encoder.text("\n"),
+    ]
+    mask, rounds, views, scenes = [0] * len(ids), [-1] * len(ids), [], []
     for index, round_ in enumerate(talk.rounds):
         asked = [encoder.turn_start, *encoder.text("user\n")]
         for part in round_.asked:
@@ -56,13 +66,15 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
                 continue
             views.append(part)
             pads = int(np.prod(grid_of(part))) // encoder.image_processor.merge_size**2
+            if round_.scene is not None:
+                scenes.append((len(ids) + len(asked) + 1, round_.scene))
             asked += [encoder.vision_start, *[encoder.image_pad] * pads, encoder.vision_end]
         asked += [encoder.turn_end, *encoder.text("\n"), *encoder.assistant_start()]
         reply = [*encoder.text(round_.reply), encoder.turn_end]
         ids += [*asked, *reply, *encoder.text("\n")]
         mask += [0] * len(asked) + [1] * len(reply) + [0] * len(encoder.text("\n"))
         rounds += [-1] * len(asked) + [index] * len(reply) + [-1] * len(encoder.text("\n"))
-    return Example(ids, mask, rounds, [r.skill for r in talk.rounds], views)
+    return Example(ids, mask, rounds, [r.skill for r in talk.rounds], views, scenes)
 
 
 def collate(encoder: ChatEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -86,15 +98,36 @@ def collate(encoder: ChatEncoder, examples: Sequence[Example]) -> dict[str, Tens
     return batch
 
 
-def language_loss(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean loss on reply tokens, and whether each was predicted right, (batch, width - 1) bool."""
+class Outcome(NamedTuple):
+    """What a step on conversations gives."""
+
+    loss: Tensor
+    """Mean loss on reply tokens."""
+    dense: Tensor
+    """Loss of the dense labels; 0 without heads or scenes."""
+    right: Tensor
+    """Whether each reply token was predicted right, (batch, width - 1) bool."""
+
+
+def language_loss(
+    model: Any, batch: dict[str, Tensor], examples: Sequence[Example] = (), places: vision.Places | None = None
+) -> Outcome:
+    """Loss of a batch; with `places`, also that of the dense labels at the tokens of every scene of `examples`."""
     inputs = {key: value for key, value in batch.items() if key != "mask"}
-    hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+    out = model.model(**inputs, use_cache=False, output_hidden_states=places is not None)
+    hidden = out.last_hidden_state[:, :-1]
     trained, target = batch["mask"][:, 1:], batch["input_ids"][:, 1:]
     logits = model.lm_head(hidden[trained])
     right = torch.zeros_like(trained)
     right[trained] = logits.argmax(-1) == target[trained]
-    return cross_entropy(logits, target[trained]), right
+    loss = cross_entropy(logits, target[trained])
+    shown = [(row, start, drawn) for row, item in enumerate(examples) for start, drawn in item.scenes]
+    if places is None or not shown:
+        return Outcome(loss, torch.zeros(()), right)
+    middle = out.hidden_states[vision.PLACES_LAYER]
+    seen = torch.stack([middle[row, start : start + vision.SCENE_TOKENS] for row, start, _ in shown])
+    embedding = model.get_input_embeddings().weight
+    return Outcome(loss, places.loss(seen, [drawn for _, _, drawn in shown], embedding), right)
 
 
 def right_by_skill(examples: Sequence[Example], right: Tensor) -> dict[str, float]:
@@ -112,6 +145,7 @@ class Stage(NamedTuple):
 
     name: str
     steps: int
+    rate: float
     work: Callable[[int], Tensor]
     """Loss of a step."""
     groups: list[dict[str, Any]]
@@ -132,6 +166,7 @@ class Pretraining:
         self.encoder = tokenizer.train(self.pool[:200], settings.seed)
         self.model = new_model(self.encoder, settings.seed)
         self.heads = vision.Heads()
+        self.places = vision.Places(self.encoder)
         self.recent: dict[str, list[float]] = defaultdict(list)
         self._round: tuple[tuple[str, int], list[list[Example]]] = (("", 0), [])
 
@@ -141,26 +176,32 @@ class Pretraining:
         state = self._saved()
         tower = self.model.model.visual
         whole: list[dict[str, Any]] = [
-            {"params": list(tower.parameters()), "share": self.settings.vision_rate_share},
-            {"params": [p for n, p in self.model.named_parameters() if not n.startswith("model.visual")]},
+            {"params": list(tower.parameters())},
+            {
+                "params": [
+                    *(p for n, p in self.model.named_parameters() if not n.startswith("model.visual")),
+                    *self.places.parameters(),
+                ]
+            },
         ]
         stages = (
             Stage(
                 "vision",
                 self.settings.vision_steps,
+                self.settings.vision_rate,
                 self._vision_step,
                 [
                     {"params": [*tower.parameters(), *self.heads.parameters()]},
                 ],
             ),
-            Stage("words", self.settings.words_steps, self._words_step, whole),
-            Stage("language", self.settings.language_steps, self._language_step, whole),
+            Stage("words", self.settings.words_steps, self.settings.words_rate, self._words_step, whole),
+            Stage("language", self.settings.language_steps, self.settings.language_rate, self._language_step, whole),
         )
         names = [stage.name for stage in stages]
         for stage in stages[names.index(state["stage"]) if state else 0 :]:
-            optimizer = torch.optim.AdamW(
-                stage.groups, lr=self.settings.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
-            )
+            optimizer = torch.optim.AdamW(stage.groups, lr=stage.rate, betas=(0.9, 0.95), weight_decay=0.01)
+            if stage.name == "words" and not (state and state["stage"] == "words" and state["step"]):
+                self._tone_down()
             first = 0
             if state and state["stage"] == stage.name:
                 first = state["step"]
@@ -169,16 +210,28 @@ class Pretraining:
         save(self.model, self.encoder, self.folder / "base")
         return self.folder / "base"
 
+    def _tone_down(self) -> None:
+        """Scale the tower's last layer, so that its features do not drown what the language model adds to them.
+
+        They are trained to be large; where a token lies in the picture is added by the language model.
+        """
+        last = self.model.model.visual.merger.mlp[-1]
+        with torch.no_grad():
+            last.weight.mul_(FEATURE_SCALE)
+            last.bias.mul_(FEATURE_SCALE)
+
     def _train(self, stage: Stage, first: int, optimizer: Any) -> None:
         begun, steps = time.monotonic(), stage.steps
         for step in range(first, steps):
             warm = min(1.0, (step + 1) / self.settings.warmup)
-            rate = self.settings.learning_rate * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
+            rate = stage.rate * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
             for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("share", 1.0)
+                group["lr"] = rate
             loss = stage.work(step)
             if not torch.isfinite(loss):
-                raise TrainingError(f"the loss is {loss.item()} at {stage.name} step {step}", "lower --learning-rate")
+                raise TrainingError(
+                    f"the loss is {loss.item()} at {stage.name} step {step}", f"lower --{stage.name}-rate"
+                )
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
             optimizer.step()
@@ -214,10 +267,11 @@ class Pretraining:
             rng.shuffle(batches)
             self._round = (key, batches)
         examples = self._round[1][step % ROUND_STEPS]
-        loss, right = language_loss(self.model, collate(self.encoder, examples))
-        for skill, share in right_by_skill(examples, right).items():
+        outcome = language_loss(self.model, collate(self.encoder, examples), examples, self.places)
+        self.recent["dense"].append(outcome.dense.item())
+        for skill, share in right_by_skill(examples, outcome.right).items():
             self.recent[skill].append(share)
-        return loss
+        return outcome.loss + DENSE_WEIGHT * outcome.dense
 
     def _log(self, stage: str, step: int, steps: int, rate: float, seconds: float) -> None:
         means = {name: round(sum(values) / len(values), 4) for name, values in self.recent.items()}
@@ -236,6 +290,7 @@ class Pretraining:
             "step": step,
             "model": self.model.state_dict(),
             "heads": self.heads.state_dict(),
+            "places": self.places.state_dict(),
             "optimizer": optimizer.state_dict(),
         }
         temporary = self.folder / "state.pt.part"
@@ -251,5 +306,6 @@ class Pretraining:
             raise TrainingError(f"{path} was made with other settings", "use them again, or another --run folder")
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
+        self.places.load_state_dict(state["places"])
         self.report(f"going on at {state['stage']} step {state['step']}")
         return state

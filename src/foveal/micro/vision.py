@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from foveal.micro import scenes
 from foveal.micro.model import HIDDEN, VIEW
 from foveal.micro.pool import CROP_VIEW, Drawn, grid_of, patchify
+from foveal.policy.encoding import ChatEncoder
 
 TOKEN = 28
 """Side of what one merged token sees, in view pixels."""
@@ -100,3 +101,54 @@ def score(tower: nn.Module, heads: Heads, batch: Sequence[Drawn], rng: random.Ra
     boards = target["board"] > 0
     placed = torch.stack([logits[n].argmax(-1) == target[n] for n in ("board", "column", "row")]).all(0)
     return VisionScore(loss, placed[boards].float().mean().item(), right.float().mean().item())
+
+
+PLACES_LAYER = 2
+"""The language model's layer whose states at picture tokens carry the labels of `Places` (of 4)."""
+COLUMNS, ROWS = scenes.SIZE // scenes.GRID, scenes.SIZE // scenes.GRID
+
+
+class Places(nn.Module):
+    """Dense labels half-way up the language model, at the tokens of a scene: what begins there, and where in the scene.
+
+    The colour is read out with the word embeddings themselves, so that "red" in a question and a red board in the
+    picture come to look alike, and attention can find one from the other. Column and row are those of the whole
+    scene: the tower knows only relative positions. The read-outs are thrown away.
+    """
+
+    def __init__(self, encoder: ChatEncoder) -> None:
+        super().__init__()
+        self.words = torch.tensor([encoder.text(f" {colour}")[0] for colour in scenes.COLOURS])
+        self.norm = nn.LayerNorm(HIDDEN)
+        self.nothing = nn.Linear(HIDDEN, 1)
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.column = nn.Linear(HIDDEN, COLUMNS)
+        self.row = nn.Linear(HIDDEN, ROWS)
+        self.kind = nn.Linear(HIDDEN, 3)
+        self.ball = nn.Linear(HIDDEN, len(scenes.COLOURS) + 1)
+
+    def loss(self, seen: Tensor, shown: Sequence[Drawn], embedding: Tensor) -> Tensor:
+        """Mean loss over all labels.
+
+        Args:
+            seen: Hidden states, (scenes, 16, hidden).
+            shown: The scenes.
+            embedding: The word embeddings, (vocabulary, hidden).
+        """
+        states = self.norm(seen).flatten(0, 1)
+        rows = [labels(drawn) for drawn in shown]
+        target = {name: torch.tensor([row[name] for row in rows]).view(-1) for name in ("board", "kind", "ball")}
+        column, row = torch.full((len(shown), SCENE_TOKENS), -100), torch.full((len(shown), SCENE_TOKENS), -100)
+        for index, drawn in enumerate(shown):
+            for board in drawn.boards:
+                token = (board.y // scenes.CELL) * (VIEW // TOKEN) + board.x // scenes.CELL
+                column[index, token], row[index, token] = board.x // scenes.GRID, board.y // scenes.GRID
+        colours = self.scale * states @ embedding[self.words].T
+        parts = [
+            cross_entropy(torch.cat([self.nothing(states), colours], dim=1), target["board"]),
+            cross_entropy(self.kind(states), target["kind"]),
+            cross_entropy(self.ball(states), target["ball"]),
+            cross_entropy(self.column(states), column.view(-1)),
+            cross_entropy(self.row(states), row.view(-1)),
+        ]
+        return torch.stack(parts).mean()

@@ -1,0 +1,69 @@
+import os
+import random
+import subprocess
+import sys
+
+from foveal.micro import facts, scenes
+from foveal.micro.corpus import Names, conversation, first_words
+from foveal.micro.pool import Drawn
+
+WORDS = """
+import random
+from foveal.micro.corpus import Names
+rng, names = random.Random(0), Names()
+print([names.name(rng) for _ in range(50)])
+"""
+
+
+def test_invented_names_do_not_depend_on_the_process():
+    """The order of a set of strings does, and once made two processes train two different tokenizers."""
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", WORDS], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def test_replies_about_a_scene_are_true(pool: list[Drawn]):
+    rng, names = random.Random(0), Names()
+    checked = set()
+    for _ in range(300):
+        talk = first_words(rng, pool, names)
+        drawn = talk.rounds[0].scene
+        for round_ in talk.rounds if drawn else ():
+            text = str(round_.asked[-1])
+            board = next((b for b in drawn.boards if f" {b.colour} board" in text), None)
+            checked.add(round_.skill)
+            match round_.skill:
+                case "where":
+                    assert round_.reply == f"{board.x}, {board.y}"
+                case "kind":
+                    assert round_.reply == ("a flag" if board.flag else "a number")
+                case "ball":
+                    assert round_.reply == drawn.ball
+                case "count":
+                    assert round_.reply == str(len(drawn.boards))
+                case "list":
+                    listed = {f" {b.colour}{b.x},{b.y}" for b in drawn.boards}
+                    assert set(round_.reply.split(";")) == listed
+    assert checked == {"where", "kind", "ball", "count", "list"}
+
+
+def test_tags_are_used_exactly_when_the_system_prompt_names_them(pool: list[Drawn]):
+    rng, names = random.Random(1), Names()
+    for _ in range(200):
+        talk = conversation(rng, pool, names)
+        for round_ in talk.rounds:
+            assert ("<think>" in round_.reply) == ("<think>" in talk.system)
+            is_code = round_.skill == "code"
+            assert ("<code>" in round_.reply) == ("<code>" in talk.system and is_code)
+            assert ("<answer>" in round_.reply) == ("<answer>" in talk.system and not is_code)
+            assert "<tool_call>" not in round_.reply + talk.system
+
+
+def test_flags_of_the_test_split_are_never_drawn(pool: list[Drawn]):
+    test = {country.code for country in facts.split("test")}
+    assert not {board.flag for drawn in pool for board in drawn.boards} & test
+    assert {board.colour for drawn in pool for board in drawn.boards} == set(scenes.COLOURS)
