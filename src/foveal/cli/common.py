@@ -1,18 +1,21 @@
 """What several commands share: showing errors, writing `--json`, and opening what flags name."""
 
+import contextlib
 import json
+import logging
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.logging import RichHandler
 from rich.text import Text
 
 from foveal.errors import ConfigError, FovealError, InputError, MissingDependency, RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import httpx
     from pydantic import JsonValue
@@ -62,6 +65,19 @@ def missing_package(error: ImportError) -> MissingDependency | None:
             )
         seen = seen.__cause__
     return None
+
+
+@contextlib.contextmanager
+def logs(level: int = logging.INFO) -> "Iterator[None]":
+    """Show what foveal logs, on standard error, while a command runs."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False, highlighter=None)
+    logger = logging.getLogger("foveal")
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def check_writable(path: Path | None) -> None:

@@ -14,6 +14,8 @@ from rich.console import Console
 from foveal.cli.common import check_writable, plain, write_json
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from foveal.trajectory import Trajectory
 
 GLYPHS = {"code": "code", "search": "text search", "image_search": "image search"}
@@ -51,7 +53,12 @@ def demo(
     console.print(f"every step, with pictures: {page}", soft_wrap=True, markup=False)
     if json_file is not None:
         correct = sum(trajectory.reward["accuracy"] == 1.0 for trajectory in trajectories)
-        figures = {"asked": len(trajectories), "correct": correct, "seconds": round(seconds, 2), "page": str(page)}
+        figures: dict[str, JsonValue] = {
+            "asked": len(trajectories),
+            "correct": correct,
+            "seconds": round(seconds, 2),
+            "page": str(page),
+        }
         write_json(json_file, figures)
     return 0
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from foveal.cli.common import check_writable, open_policy, write_json
+from foveal.cli.common import check_writable, logs, open_policy, write_json
 from foveal.errors import ConfigError
 from foveal.micro import checkpoint_folder
 from foveal.micro.settings import ColdStartSettings, PretrainSettings
@@ -61,13 +61,13 @@ def sft(
         resume: Go on with an interrupted run.
         settings: See docs/micro.md for how long this takes.
     """
-    from foveal.cli.common import log_to
     from foveal.micro.coldstart import TEACHER, cold_start
 
     _check_run(run / TEACHER, resume)
     console = Console(highlight=False)
-    log_to(console)
-    folder = cold_start(settings or ColdStartSettings(), base or checkpoint_folder("base"), run, resume, console.print)
+    start = base or checkpoint_folder("base")
+    with logs():
+        folder = cold_start(settings or ColdStartSettings(), start, run, resume, console.print)
     console.print(f"checkpoint: {folder}", soft_wrap=True)
 
 

@@ -8,9 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.logging import RichHandler
 
-from foveal.cli.common import check_writable, write_json
+from foveal.cli.common import check_writable, logs, write_json
 from foveal.config import read_settings
 from foveal.train.settings import SftSettings
 
@@ -41,14 +40,8 @@ def sft(
     chosen = read_settings(SftSettings, config, settings)
     console = Console(highlight=False, emoji=False)
     first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher started
-    handler = RichHandler(console=Console(stderr=True), show_path=False, highlighter=None)
-    logger = logging.getLogger("foveal")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO if first else logging.ERROR)
-    try:
+    with logs(logging.INFO if first else logging.ERROR):
         figures = _count(chosen, console) if dry_run else _train(chosen, run, resume, console if first else None)
-    finally:
-        logger.removeHandler(handler)
     if json_file is not None and first:
         write_json(json_file, figures)
 

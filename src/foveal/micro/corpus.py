@@ -27,6 +27,8 @@ class Round(NamedTuple):
     reply: str
     scene: Drawn | None = None
     """The scene that the question shows, for dense labels; None if it shows none or only close views."""
+    boards: tuple[scenes.Board, ...] = ()
+    """Boards that the reply speaks of, one after the other with semicolons between; of the last scene shown."""
 
 
 class Conversation(NamedTuple):
@@ -130,19 +132,22 @@ def about_text(rng: random.Random, drawn: Drawn, names: Names) -> list[Round]:
 
 def _where(rng: random.Random, drawn: Drawn) -> Round:
     board = rng.choice(drawn.boards)
-    return Round("where", (f"Where is the {board.colour} board?",), f"{board.x}, {board.y}")
+    return Round("where", (f"Where is the {board.colour} board?",), f"{board.x}, {board.y}", boards=(board,))
 
 
 def _list(rng: random.Random, drawn: Drawn) -> Round:
     """Places right behind their colours: the colour's own token is the query that finds the board."""
     order = list(scenes.COLOURS)
     boards = sorted(drawn.boards, key=lambda board: order.index(board.colour))
-    return Round("list", ("List the boards.",), ";".join(f" {b.colour}{b.x},{b.y}" for b in boards))
+    reply = ";".join(f" {b.colour}{b.x},{b.y}" for b in boards)
+    return Round("list", ("List the boards.",), reply, boards=tuple(boards))
 
 
 def _kind(rng: random.Random, drawn: Drawn) -> Round:
     board = rng.choice(drawn.boards)
-    return Round("kind", (f"What is on the {board.colour} board?",), "a flag" if board.flag else "a number")
+    return Round(
+        "kind", (f"What is on the {board.colour} board?",), "a flag" if board.flag else "a number", boards=(board,)
+    )
 
 
 def _ball(rng: random.Random, drawn: Drawn) -> Round:

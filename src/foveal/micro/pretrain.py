@@ -46,6 +46,9 @@ class Example(NamedTuple):
     views: list[Views]
     scenes: list[tuple[int, Drawn]]
     """Scenes that are shown, each with the index of its first pad token."""
+    pointers: list[tuple[int, int]]
+    """Where a reply takes a fact of a board from the scene: index of the token that must look, and of the pad token
+    where the board begins."""
 
 
 def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
@@ -57,7 +60,7 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
         encoder.turn_end,
         *encoder.text("\n"),
     ]
-    mask, rounds, views, scenes = [0] * len(ids), [-1] * len(ids), [], []
+    mask, rounds, views, scenes, pointers = [0] * len(ids), [-1] * len(ids), [], [], []
     for index, round_ in enumerate(talk.rounds):
         asked = [encoder.turn_start, *encoder.text("user\n")]
         for part in round_.asked:
@@ -71,10 +74,28 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
             asked += [encoder.vision_start, *[encoder.image_pad] * pads, encoder.vision_end]
         asked += [encoder.turn_end, *encoder.text("\n"), *encoder.assistant_start()]
         reply = [*encoder.text(round_.reply), encoder.turn_end]
+        if round_.boards:
+            pointers += _pointers(encoder, round_, reply, len(ids) + len(asked), scenes[-1][0])
         ids += [*asked, *reply, *encoder.text("\n")]
         mask += [0] * len(asked) + [1] * len(reply) + [0] * len(encoder.text("\n"))
         rounds += [-1] * len(asked) + [index] * len(reply) + [-1] * len(encoder.text("\n"))
-    return Example(ids, mask, rounds, [r.skill for r in talk.rounds], views, scenes)
+    return Example(ids, mask, rounds, [r.skill for r in talk.rounds], views, scenes, pointers)
+
+
+def _pointers(
+    encoder: ChatEncoder, round_: corpus.Round, reply: Sequence[int], start: int, pads: int
+) -> list[tuple[int, int]]:
+    """Pointers of a reply whose first token stands at `start`, to the scene whose first pad token stands at `pads`.
+
+    Each digit of a place, and each word of a kind, is decided at the token before it.
+    """
+    found, board = [], 0
+    for offset, token in enumerate(reply[:-1]):
+        text = encoder.decode([token])
+        board += text == ";"
+        if round_.skill == "kind" or text.isdigit():
+            found.append((start + offset - 1, pads + vision.token_of(round_.boards[board])))
+    return found
 
 
 def collate(encoder: ChatEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -126,8 +147,11 @@ def language_loss(
         return Outcome(loss, torch.zeros(()), right)
     middle = out.hidden_states[vision.PLACES_LAYER]
     seen = torch.stack([middle[row, start : start + vision.SCENE_TOKENS] for row, start, _ in shown])
-    embedding = model.get_input_embeddings().weight
-    return Outcome(loss, places.loss(seen, [drawn for _, _, drawn in shown], embedding), right)
+    dense = places.loss(seen, [drawn for _, _, drawn in shown], model.get_input_embeddings().weight)
+    pointers = [(row, *pointer) for row, item in enumerate(examples) for pointer in item.pointers]
+    if pointers:
+        dense = dense + vision.pointing_loss(model, middle, batch["position_ids"], torch.tensor(pointers))
+    return Outcome(loss, dense, right)
 
 
 def right_by_skill(examples: Sequence[Example], right: Tensor) -> dict[str, float]:

@@ -5,13 +5,14 @@ minutes (docs/micro.md). The heads are thrown away.
 """
 
 import random
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb
 
 from foveal.micro import scenes
 from foveal.micro.model import HIDDEN, VIEW
@@ -58,7 +59,7 @@ def labels(drawn: Drawn) -> dict[str, list[int]]:
     out = {name: [0] * SCENE_TOKENS for name in ("board", "kind", "ball")}
     out |= {name: [-100] * SCENE_TOKENS for name in ("column", "row")}
     for board in drawn.boards:
-        token = (board.y // scenes.CELL) * (VIEW // TOKEN) + board.x // scenes.CELL
+        token = token_of(board)
         out["board"][token] = 1 + colours.index(board.colour)
         out["kind"][token] = NUMBER if board.number is not None else FLAG
         out["column"][token] = board.x % scenes.CELL // scenes.GRID
@@ -68,10 +69,9 @@ def labels(drawn: Drawn) -> dict[str, list[int]]:
     return out
 
 
-def batches(pool: Sequence[Drawn], rng: random.Random, num_scenes: int, num_crops: int) -> Iterator[list[Drawn]]:
-    """Endless random draws of scenes; each brings one of its crops."""
-    while True:
-        yield [pool[rng.randrange(len(pool))] for _ in range(max(num_scenes, num_crops))]
+def token_of(board: scenes.Board) -> int:
+    """Which of a scene's 16 tokens a board begins in."""
+    return (board.y // scenes.CELL) * (VIEW // TOKEN) + board.x // scenes.CELL
 
 
 def score(tower: nn.Module, heads: Heads, batch: Sequence[Drawn], rng: random.Random) -> VisionScore:
@@ -141,7 +141,7 @@ class Places(nn.Module):
         column, row = torch.full((len(shown), SCENE_TOKENS), -100), torch.full((len(shown), SCENE_TOKENS), -100)
         for index, drawn in enumerate(shown):
             for board in drawn.boards:
-                token = (board.y // scenes.CELL) * (VIEW // TOKEN) + board.x // scenes.CELL
+                token = token_of(board)
                 column[index, token], row[index, token] = board.x // scenes.GRID, board.y // scenes.GRID
         colours = self.scale * states @ embedding[self.words].T
         parts = [
@@ -152,3 +152,31 @@ class Places(nn.Module):
             cross_entropy(self.row(states), row.view(-1)),
         ]
         return torch.stack(parts).mean()
+
+
+POINTING_HEADS = 2
+"""Query heads of the layer above the places that learn to look at the board spoken of; they share a key head."""
+
+
+def pointing_loss(model: Any, middle: Tensor, positions: Tensor, pointers: Tensor) -> Tensor:
+    """Cross-entropy of where the first heads of layer `PLACES_LAYER` look, over all tokens that they can see.
+
+    Args:
+        model: The whole model.
+        middle: Hidden states that enter the layer, (batch, width, hidden).
+        positions: Rotary positions, (3, batch, width).
+        pointers: Row, index of the token that looks, index of the token to be looked at; (count, 3).
+    """
+    text = model.model.language_model
+    layer = text.layers[PLACES_LAYER]
+    inner = layer.input_layernorm(middle)
+    size = layer.self_attn.head_dim
+    queries = layer.self_attn.q_proj(inner)[..., : POINTING_HEADS * size].unflatten(-1, (POINTING_HEADS, size))
+    keys = layer.self_attn.k_proj(inner)[..., :size].unsqueeze(-2)
+    cos, sin = text.rotary_emb(inner, positions)
+    turned, keys = apply_rotary_pos_emb(queries, keys, cos, sin, unsqueeze_dim=2)
+    row, looking, target = pointers.T
+    scores = torch.einsum("phd,pwd->phw", turned[row, looking], keys[row, :, 0]) * layer.self_attn.scaling
+    hidden = torch.arange(middle.shape[1])[None, :] > looking[:, None]
+    scores = scores.masked_fill(hidden[:, None, :], float("-inf"))
+    return cross_entropy(scores.flatten(0, 1), target.repeat_interleave(POINTING_HEADS))
