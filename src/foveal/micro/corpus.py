@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from foveal.micro import facts, scenes
-from foveal.micro.pool import Drawn, Views
+from foveal.micro.pool import Crop, Drawn, Views
 
 THOUGHTS = ("Let me see.", "I know this.", "I can see it.", "That is easy.")
 
@@ -27,6 +27,8 @@ class Round(NamedTuple):
     reply: str
     scene: Drawn | None = None
     """The scene that the question shows, for dense labels; None if it shows none or only close views."""
+    numbers: tuple[int | None, ...] = ()
+    """What the close views that the question shows carry, in order: a number, or None for a flag."""
     boards: tuple[scenes.Board, ...] = ()
     """Boards that the reply speaks of, one after the other with semicolons between; of the last scene shown."""
 
@@ -118,11 +120,15 @@ def about_scene(rng: random.Random, drawn: Drawn, names: Names) -> list[Round]:
 def about_crops(rng: random.Random, drawn: Drawn, names: Names) -> list[Round]:
     """One or two close views in one message or two."""
     crops = rng.sample(drawn.crops, min(len(drawn.crops), rng.randint(1, 2)))
+    groups = [crops] if rng.random() < 0.5 else [[crop] for crop in crops]
+    return [_read(group) for group in groups]
+
+
+def _read(crops: Sequence[Crop]) -> Round:
     named = [f"the number {crop.number}" if crop.number is not None else "a flag" for crop in crops]
-    views = tuple(crop.view for crop in crops)
-    if rng.random() < 0.5:
-        return [Round("read", (*views, "What is it?" if len(crops) == 1 else "What are they?"), " and ".join(named))]
-    return [Round("read", (crop.view, "What is it?"), name) for crop, name in zip(crops, named, strict=True)]
+    asked = "What is it?" if len(crops) == 1 else "What are they?"
+    numbers = tuple(crop.number for crop in crops)
+    return Round("read", (*(crop.view for crop in crops), asked), " and ".join(named), numbers=numbers)
 
 
 def about_text(rng: random.Random, drawn: Drawn, names: Names) -> list[Round]:

@@ -46,6 +46,8 @@ class Example(NamedTuple):
     views: list[Views]
     scenes: list[tuple[int, Drawn]]
     """Scenes that are shown, each with the index of its first pad token."""
+    crops: list[tuple[int, int]]
+    """Close views of numbers, each as the index of its first pad token and the number."""
     pointers: list[tuple[int, int]]
     """Where a reply takes a fact of a board from the scene: index of the token that must look, and of the pad token
     where the board begins."""
@@ -60,9 +62,14 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
         encoder.turn_end,
         *encoder.text("\n"),
     ]
-    mask, rounds, views, scenes, pointers = [0] * len(ids), [-1] * len(ids), [], [], []
+    mask, rounds = [0] * len(ids), [-1] * len(ids)
+    views: list[Views] = []
+    scenes: list[tuple[int, Drawn]] = []
+    crops: list[tuple[int, int]] = []
+    pointers: list[tuple[int, int]] = []
     for index, round_ in enumerate(talk.rounds):
         asked = [encoder.turn_start, *encoder.text("user\n")]
+        numbers = list(round_.numbers)
         for part in round_.asked:
             if isinstance(part, str):
                 asked += encoder.text(part)
@@ -71,6 +78,8 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
             pads = int(np.prod(grid_of(part))) // encoder.image_processor.merge_size**2
             if round_.scene is not None:
                 scenes.append((len(ids) + len(asked) + 1, round_.scene))
+            elif (number := numbers.pop(0)) is not None:
+                crops.append((len(ids) + len(asked) + 1, number))
             asked += [encoder.vision_start, *[encoder.image_pad] * pads, encoder.vision_end]
         asked += [encoder.turn_end, *encoder.text("\n"), *encoder.assistant_start()]
         reply = [*encoder.text(round_.reply), encoder.turn_end]
@@ -79,7 +88,7 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
         ids += [*asked, *reply, *encoder.text("\n")]
         mask += [0] * len(asked) + [1] * len(reply) + [0] * len(encoder.text("\n"))
         rounds += [-1] * len(asked) + [index] * len(reply) + [-1] * len(encoder.text("\n"))
-    return Example(ids, mask, rounds, [r.skill for r in talk.rounds], views, scenes, pointers)
+    return Example(ids, mask, rounds, [r.skill for r in talk.rounds], views, scenes, crops, pointers)
 
 
 def _pointers(
@@ -133,7 +142,7 @@ class Outcome(NamedTuple):
 def language_loss(
     model: Any, batch: dict[str, Tensor], examples: Sequence[Example] = (), places: vision.Places | None = None
 ) -> Outcome:
-    """Loss of a batch; with `places`, also that of the dense labels at the tokens of every scene of `examples`."""
+    """Loss of a batch; with `places`, also that of the dense labels at the picture tokens of `examples`."""
     inputs = {key: value for key, value in batch.items() if key != "mask"}
     out = model.model(**inputs, use_cache=False, output_hidden_states=places is not None)
     hidden = out.last_hidden_state[:, :-1]
@@ -142,14 +151,18 @@ def language_loss(
     right = torch.zeros_like(trained)
     right[trained] = logits.argmax(-1) == target[trained]
     loss = cross_entropy(logits, target[trained])
-    shown = [(row, start, drawn) for row, item in enumerate(examples) for start, drawn in item.scenes]
-    if places is None or not shown:
+    if places is None:
         return Outcome(loss, torch.zeros(()), right)
     middle = out.hidden_states[vision.PLACES_LAYER]
-    seen = torch.stack([middle[row, start : start + vision.SCENE_TOKENS] for row, start, _ in shown])
-    dense = places.loss(seen, [drawn for _, _, drawn in shown], model.get_input_embeddings().weight)
-    pointers = [(row, *pointer) for row, item in enumerate(examples) for pointer in item.pointers]
-    if pointers:
+    dense = torch.zeros(())
+    if shown := [(row, start, drawn) for row, item in enumerate(examples) for start, drawn in item.scenes]:
+        seen = torch.stack([middle[row, start : start + vision.SCENE_TOKENS] for row, start, _ in shown])
+        words = model.get_input_embeddings().weight
+        dense = dense + places.scene_loss(seen, [drawn for _, _, drawn in shown], words)
+    if close := [(row, start, number) for row, item in enumerate(examples) for start, number in item.crops]:
+        seen = torch.stack([middle[row, start : start + vision.CROP_TOKENS] for row, start, _ in close])
+        dense = dense + places.crop_loss(seen, torch.tensor([number for _, _, number in close]))
+    if pointers := [(row, *pointer) for row, item in enumerate(examples) for pointer in item.pointers]:
         dense = dense + vision.pointing_loss(model, middle, batch["position_ids"], torch.tensor(pointers))
     return Outcome(loss, dense, right)
 

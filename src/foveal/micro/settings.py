@@ -14,10 +14,10 @@ class PretrainSettings(Settings):
     vision_steps: int = Field(1000, ge=0)
     vision_batch: int = Field(48, ge=1)
     """Scenes in a step of stage 1, and as many crops."""
-    words_steps: int = Field(1000, ge=0)
+    words_steps: int = Field(1100, ge=0)
     words_batch: int = Field(40, ge=1)
     """Short conversations in a step of stage 2."""
-    language_steps: int = Field(800, ge=0)
+    language_steps: int = Field(700, ge=0)
     language_batch: int = Field(20, ge=1)
     """Conversations in a step of stage 3."""
     vision_rate: float = Field(1e-3, gt=0)

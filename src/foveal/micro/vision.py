@@ -109,7 +109,7 @@ COLUMNS, ROWS = scenes.SIZE // scenes.GRID, scenes.SIZE // scenes.GRID
 
 
 class Places(nn.Module):
-    """Dense labels half-way up the language model, at the tokens of a scene: what begins there, and where in the scene.
+    """Dense labels half-way up the language model, at picture tokens: what begins there, and where in the scene.
 
     The colour is read out with the word embeddings themselves, so that "red" in a question and a red board in the
     picture come to look alike, and attention can find one from the other. Column and row are those of the whole
@@ -126,9 +126,21 @@ class Places(nn.Module):
         self.row = nn.Linear(HIDDEN, ROWS)
         self.kind = nn.Linear(HIDDEN, 3)
         self.ball = nn.Linear(HIDDEN, len(scenes.COLOURS) + 1)
+        self.tens = nn.Linear(HIDDEN * CROP_TOKENS, 10)
+        self.units = nn.Linear(HIDDEN * CROP_TOKENS, 10)
 
-    def loss(self, seen: Tensor, shown: Sequence[Drawn], embedding: Tensor) -> Tensor:
-        """Mean loss over all labels.
+    def crop_loss(self, seen: Tensor, numbers: Tensor) -> Tensor:
+        """Mean loss over the digits of numbers in close views.
+
+        Args:
+            seen: Hidden states, (crops, 20, hidden).
+            numbers: The numbers, (crops,).
+        """
+        states = self.norm(seen).flatten(1)
+        return (cross_entropy(self.tens(states), numbers // 10) + cross_entropy(self.units(states), numbers % 10)) / 2
+
+    def scene_loss(self, seen: Tensor, shown: Sequence[Drawn], embedding: Tensor) -> Tensor:
+        """Mean loss over the labels of scenes.
 
         Args:
             seen: Hidden states, (scenes, 16, hidden).
