@@ -20,8 +20,6 @@ TINY = PretrainSettings(
     scenes=8,
     vision_steps=3,
     vision_batch=4,
-    words_steps=2,
-    words_batch=3,
     language_steps=4,
     language_batch=2,
     save_every=2,
@@ -42,7 +40,7 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path):
         pass
 
     # Stopped in each stage, behind a save and between two.
-    for where in ("vision 3/", "words 1/", "language 3/"):
+    for where in ("vision 3/", "language 1/", "language 3/"):
 
         def stop(message: str, where: str = where) -> None:
             if message.startswith(where):
@@ -55,7 +53,7 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path):
     for name, weights in whole.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], weights, rtol=0, atol=0)
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["stage"] for row in rows] == ["vision"] * 3 + ["words"] * 2 + ["language"] * 4
+    assert [row["stage"] for row in rows] == ["vision"] * 3 + ["language"] * 4
     with pytest.raises(TrainingError, match="other settings"):
         Pretraining(TINY.model_copy(update={"warmup": 2}), tmp_path / "cut", quiet).run()
     policy = TransformersPolicy(tmp_path / "whole" / "base")

@@ -84,18 +84,12 @@ def conversation(rng: random.Random, pool: Sequence[Drawn], names: Names) -> Con
     """A conversation about one or two of: a scene, close views, text; in tags if its system prompt asks for them."""
     rounds: list[Round] = []
     for _ in range(rng.randint(1, 2)):
-        kind = rng.choices((about_scene, about_crops, about_text), (45, 20, 35))[0]
+        kind = rng.choices((about_scene, about_crops, about_text), (50, 20, 30))[0]
         rounds += kind(rng, rng.choice(pool), names)
     think, code, answer = (rng.random() < 0.4 for _ in range(3))
     thoughts = [f"<think>{rng.choice(THOUGHTS)}</think>\n" if think else "" for _ in rounds]
     marked = [r._replace(reply=t + _mark(r, code, answer)) for t, r in zip(thoughts, rounds, strict=True)]
     return Conversation(system_prompt(think, code, answer), tuple(marked))
-
-
-def first_words(rng: random.Random, pool: Sequence[Drawn], names: Names) -> Conversation:
-    """A short conversation about one scene or its close views: many pictures for few tokens."""
-    kind = rng.choices((about_scene, about_crops), (70, 30))[0]
-    return Conversation(system_prompt(False, False, False), tuple(kind(rng, rng.choice(pool), names)))
 
 
 def system_prompt(think: bool, code: bool, answer: bool) -> str:

@@ -1,6 +1,4 @@
-"""Pre-training of the micro base model in three stages: vision, words, language.
-
-The vision tower with dense labels; then the whole model on short conversations about pictures; then on all kinds.
+"""Pre-training of the micro base model: the vision tower with dense labels, then the whole model on conversations.
 
 Deterministic from a seed; the state is saved every few hundred steps, whole or not at all, and a run goes on where it
 stopped: the data of a step depend on seed, stage and step alone, so nothing else must be restored.
@@ -27,7 +25,6 @@ from foveal.micro.pool import Drawn, Views, draw, grid_of, patchify
 from foveal.micro.settings import PretrainSettings
 from foveal.policy.encoding import ChatEncoder, mrope_positions
 
-Maker = Callable[[random.Random, Sequence[Drawn], corpus.Names], corpus.Conversation]
 ROUND_STEPS = 8
 """Steps whose conversations are drawn together, to be sorted by length."""
 DENSE_WEIGHT = 0.5
@@ -96,13 +93,13 @@ def _pointers(
 ) -> list[tuple[int, int]]:
     """Pointers of a reply whose first token stands at `start`, to the scene whose first pad token stands at `pads`.
 
-    Each digit of a place, and each word of a kind, is decided at the token before it.
+    Each digit of a place, and the word for a kind, is decided at the token before it.
     """
     found, board = [], 0
     for offset, token in enumerate(reply[:-1]):
         text = encoder.decode([token])
         board += text == ";"
-        if round_.skill == "kind" or text.isdigit():
+        if text.isdigit() or text in (" flag", " number"):
             found.append((start + offset - 1, pads + vision.token_of(round_.boards[board])))
     return found
 
@@ -205,7 +202,7 @@ class Pretraining:
         self.heads = vision.Heads()
         self.places = vision.Places(self.encoder)
         self.recent: dict[str, list[float]] = defaultdict(list)
-        self._round: tuple[tuple[str, int], list[list[Example]]] = (("", 0), [])
+        self._round: tuple[int, list[list[Example]]] = (-1, [])
 
     def run(self) -> Path:
         """Train from the saved state, if there is one, to the end; return the checkpoint folder."""
@@ -231,13 +228,12 @@ class Pretraining:
                     {"params": [*tower.parameters(), *self.heads.parameters()]},
                 ],
             ),
-            Stage("words", self.settings.words_steps, self.settings.words_rate, self._words_step, whole),
             Stage("language", self.settings.language_steps, self.settings.language_rate, self._language_step, whole),
         )
         names = [stage.name for stage in stages]
         for stage in stages[names.index(state["stage"]) if state else 0 :]:
             optimizer = torch.optim.AdamW(stage.groups, lr=stage.rate, betas=(0.9, 0.95), weight_decay=0.01)
-            if stage.name == "words" and not (state and state["stage"] == "words" and state["step"]):
+            if stage.name == "language" and not (state and state["stage"] == "language"):
                 self._tone_down()
             first = 0
             if state and state["stage"] == stage.name:
@@ -287,28 +283,25 @@ class Pretraining:
         self.recent["reading"].append(result.reading)
         return result.loss
 
-    def _words_step(self, step: int) -> Tensor:
-        return self._talk("words", step, corpus.first_words, self.settings.words_batch)
-
     def _language_step(self, step: int) -> Tensor:
-        return self._talk("language", step, corpus.conversation, self.settings.language_batch)
-
-    def _talk(self, stage: str, step: int, make: Maker, count: int) -> Tensor:
-        """One step on conversations. Those of `ROUND_STEPS` steps are drawn together and sorted by length."""
-        key = (stage, step // ROUND_STEPS)
-        if self._round[0] != key:
-            rng = random.Random(f"{self.settings.seed}-{stage}-{key[1]}")
-            talks = [make(rng, self.pool, self.names) for _ in range(count * ROUND_STEPS)]
-            ordered = sorted((example(self.encoder, talk) for talk in talks), key=lambda item: len(item.ids))
-            batches = [ordered[i * count : (i + 1) * count] for i in range(ROUND_STEPS)]
-            rng.shuffle(batches)
-            self._round = (key, batches)
-        examples = self._round[1][step % ROUND_STEPS]
+        examples = self._examples(step // ROUND_STEPS)[step % ROUND_STEPS]
         outcome = language_loss(self.model, collate(self.encoder, examples), examples, self.places)
         self.recent["dense"].append(outcome.dense.item())
         for skill, share in right_by_skill(examples, outcome.right).items():
             self.recent[skill].append(share)
         return outcome.loss + DENSE_WEIGHT * outcome.dense
+
+    def _examples(self, number: int) -> list[list[Example]]:
+        """The batches of `ROUND_STEPS` steps: drawn together and sorted by length, so that little is padded."""
+        if self._round[0] != number:
+            rng = random.Random(f"{self.settings.seed}-language-{number}")
+            count = self.settings.language_batch
+            talks = [corpus.conversation(rng, self.pool, self.names) for _ in range(count * ROUND_STEPS)]
+            ordered = sorted((example(self.encoder, talk) for talk in talks), key=lambda item: len(item.ids))
+            batches = [ordered[i * count : (i + 1) * count] for i in range(ROUND_STEPS)]
+            rng.shuffle(batches)
+            self._round = (number, batches)
+        return self._round[1]
 
     def _log(self, stage: str, step: int, steps: int, rate: float, seconds: float) -> None:
         means = {name: round(sum(values) / len(values), 4) for name, values in self.recent.items()}

@@ -14,15 +14,11 @@ class PretrainSettings(Settings):
     vision_steps: int = Field(1000, ge=0)
     vision_batch: int = Field(48, ge=1)
     """Scenes in a step of stage 1, and as many crops."""
-    words_steps: int = Field(1100, ge=0)
-    words_batch: int = Field(40, ge=1)
-    """Short conversations in a step of stage 2."""
-    language_steps: int = Field(800, ge=0)
-    language_batch: int = Field(20, ge=1)
-    """Conversations in a step of stage 3."""
+    language_steps: int = Field(2400, ge=0)
+    language_batch: int = Field(24, ge=1)
+    """Conversations in a step of stage 2."""
     vision_rate: float = Field(1e-3, gt=0)
-    words_rate: float = Field(1.5e-3, gt=0)
-    language_rate: float = Field(5e-4, gt=0)
+    language_rate: float = Field(1.5e-3, gt=0)
     """Highest learning rate of each stage; a cosine takes it down to 2 %."""
     warmup: int = Field(100, ge=1)
     save_every: int = Field(200, ge=1)
