@@ -37,7 +37,7 @@ def test_replies_about_a_scene_are_true(pool: list[Drawn]):
             drawn = round_.scene or drawn
             reply = re.sub("<think>.*</think>\n|</?answer>", "", round_.reply)
             text = str(round_.asked[-1])
-            board = next((b for b in drawn.boards if f" {b.colour} board" in text), None)
+            board = next((b for b in (drawn.boards if drawn else ()) if f" {b.colour} board" in text), None)
             checked.add(round_.skill)
             match round_.skill:
                 case "where":

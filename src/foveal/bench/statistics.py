@@ -32,4 +32,5 @@ def wilson(successes: float, n: int) -> Share:
     share, z2 = successes / n, Z_95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Share(n, share, max(0.0, centre - half), min(1.0, centre + half))
+    # At the ends of the range the bounds are exact; rounding must not push one past the share.
+    return Share(n, share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
