@@ -210,6 +210,13 @@ def test_bad_arguments_are_told(call):
     assert image.sought == [] and text.asked == [] and sandbox.ran == []
 
 
+@pytest.mark.parametrize(("said", "told"), [("quota used up.", "quota used up"), ("no file ../a...b", None)])
+def test_the_words_of_a_failure_are_kept(said, told):
+    (found,) = play(Tools(text=FakeText(SearchError(said))), ToolCall(tool="search", arguments={"query": "q"}))
+    assert found.error is not None
+    assert found.error.message == f"search failed: {told or said}. Try again, or go on without it."
+
+
 def test_unknown_and_not_offered_tools_are_told():
     zoom, search = play(Tools(code=FakeSandbox()), ToolCall(tool="zoom"), ToolCall(tool="search"))
     for found in (zoom, search):

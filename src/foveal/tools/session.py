@@ -254,8 +254,10 @@ def _refuse(kind: str, message: str) -> _Refused:
 
 
 def _failed(call: ToolCall, kind: str, what: str) -> Observation:
-    message = f"{call.tool} failed: {_cut(_clean(what), MAX_RESULT)}. Try again, or go on without it."
-    return Observation(tool=call.tool, error=_refuse(kind, message.replace("..", ".")).error)
+    said = _cut(_clean(what), MAX_RESULT).removesuffix(".")
+    return Observation(
+        tool=call.tool, error=_refuse(kind, f"{call.tool} failed: {said}. Try again, or go on without it.").error
+    )
 
 
 def _string(call: ToolCall, key: str) -> str:
