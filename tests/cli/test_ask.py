@@ -66,6 +66,18 @@ def test_asks_into_one_run_come_one_after_the_other(foveal, endpoint, photo, tmp
     assert "pages/2.html" in done.stdout
 
 
+def test_the_official_texts_come_from_files(foveal, endpoint, photo, tmp_path):
+    (tmp_path / "system.txt").write_text("You are an agent.")
+    (tmp_path / "suffix.txt").write_text("\nAnswer in <answer>.")
+    server = endpoint(["<answer>one</answer>"])
+    texts = ("--system-prompt", "system.txt", "--user-suffix", "suffix.txt")
+    done = foveal("ask", photo, "Who?", "--policy", server.url, "--profile", "deepeyes-v2", *texts)
+    assert done.returncode == 0, done.stderr
+    system, user = server.requests[0]["messages"]
+    assert system["content"] == "You are an agent."
+    assert user["content"][-1] == {"type": "text", "text": "Who?\nAnswer in <answer>."}
+
+
 def test_a_new_run_by_default_and_search_in_an_index(foveal, endpoint, photo, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "hopper.md").write_text("# Grace Hopper\n\nShe wrote the A-0 linker in 1952.\n")

@@ -42,6 +42,7 @@ def ask(
     search: Path | None = None,
     profile: Literal["foveal", "deepeyes-v2"] = "foveal",
     system_prompt: Path | None = None,
+    user_suffix: Path | None = None,
     max_turns: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     temperature: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
     seed: int = 0,
@@ -60,6 +61,7 @@ def ask(
         search: An index folder made by foveal index build: offers the model text and image search.
         profile: How the model is prompted: foveal, or deepeyes-v2 for the released checkpoints.
         system_prompt: Take the system prompt from this file.
+        user_suffix: Put the text of this file behind the question.
         max_turns: Turns of the model, the answer included; by default 9, for the shipped model 8.
         temperature: 0 is greedy.
         seed: Of the sampling.
@@ -82,13 +84,13 @@ def ask(
     with tempfile.TemporaryDirectory(prefix="foveal-") as scratch:
         with console.status("opening the model"):
             if policy is None:
-                if (model, search, system_prompt, profile) != (None, None, None, "foveal"):
+                if (model, search, system_prompt, user_suffix, profile) != (None, None, None, None, "foveal"):
                     raise ConfigError("the shipped model comes with its own prompt and search index", OTHER_POLICY)
                 setup = _shipped(asked, Path(scratch), sandbox)
             else:
                 indexes = open_search(search)
                 tools = Tools(code=sandbox, text=indexes.text, image=indexes.images)
-                prompted = load_profile(profile, system_prompt)
+                prompted = load_profile(profile, system_prompt, user_suffix)
                 setup = _Setup(open_policy(policy, model), tools, prompted, Limits())
         limits = setup.limits if max_turns is None else setup.limits.model_copy(update={"max_turns": max_turns})
         agent = Agent(setup.policy, setup.tools, setup.profile, limits, sampling)
