@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def test_it_trains_with_flags_over_the_file_and_writes_flat_figures(config, tmp_
     assert code == 0
     figures = json.loads(out.read_text(encoding="utf-8"))
     assert (figures["steps"], figures["fits.whole"], figures["model"]) == (2, 2, str(tmp_path / "run" / "model"))
+    assert math.isfinite(figures["loss"])  # two steps are fewer than log_steps
     saved = json.loads((tmp_path / "run" / "settings.json").read_text(encoding="utf-8"))
     assert (saved["epochs"], saved["micro_batch"], saved["batch_size"]) == (2, 2, 2)
     assert "run/model" in capsys.readouterr().out.replace("\n", "")

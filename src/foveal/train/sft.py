@@ -1,7 +1,7 @@
 """Cold start: supervised training on saved trajectories, on `transformers.Trainer`.
 
     run/settings.json     the settings, resolved
-    run/metrics.jsonl     one line for every `log_steps` steps
+    run/metrics.jsonl     one line for every `log_steps` steps, and one for the last
     run/checkpoints/      weights, optimizer, schedule and random numbers, to resume from
     run/model/            the result: a checkpoint folder that `TransformersPolicy` loads
     run/result.json       what became of the data, steps, loss, seconds
@@ -103,7 +103,7 @@ class SftTrainer(Trainer):
 
 
 class _Metrics(TrainerCallback):
-    """Writes and logs a line for every `log_steps` steps."""
+    """Writes and logs a line for every `log_steps` steps, and one for the last step."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -117,6 +117,10 @@ class _Metrics(TrainerCallback):
             kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
             self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
             self.loss = json.loads(kept[-1])["loss"] if kept else math.nan
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # or a run shorter than log_steps would end without a loss
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         logs = kwargs["logs"]
