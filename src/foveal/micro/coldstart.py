@@ -4,12 +4,14 @@ Vision tower and projector stay frozen, as in the official recipe.
 """
 
 import asyncio
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from foveal.errors import ConfigError
 from foveal.micro import facts, world
 from foveal.micro.model import save
 from foveal.micro.settings import ColdStartSettings
@@ -29,17 +31,24 @@ def cold_start(settings: ColdStartSettings, base: Path, run: Path, resume: bool,
     """Make the data if they are not there, train, and return the checkpoint folder.
 
     Raises:
-        ConfigError: The folder holds another run, or none to resume.
+        ConfigError: The folder holds another run, one of other settings, or none to resume.
         TrainingError: The data cannot be used.
         SandboxError: The teacher's code cannot be run here.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    done = run / TEACHER / "done"
+    done = run / TEACHER / "done.json"
+    asked = {"questions": settings.questions, "seed": settings.seed}
     if not done.exists():
         kept = asyncio.run(_teach(settings, run / TEACHER, report))
-        done.write_text(f"{kept} of {settings.questions} kept\n", encoding="utf-8")
-    report(f"teacher: {done.read_text(encoding='utf-8').strip()}")
+        done.write_text(json.dumps({**asked, "kept": kept}) + "\n", encoding="utf-8")
+    taught = json.loads(done.read_text(encoding="utf-8"))
+    if {name: taught[name] for name in asked} != asked:
+        raise ConfigError(
+            f"the teacher of {run} answered {taught['questions']} questions of seed {taught['seed']}",
+            "use the same settings again, or name another folder",
+        )
+    report(f"teacher: {taught['kept']} of {taught['questions']} trajectories kept")
     resume = resume and (run / TRAINING).exists()
     result = run_sft(sft_settings(settings, base, run), run / TRAINING, resume)
     encoder = ChatEncoder.load(Path(result.model))
