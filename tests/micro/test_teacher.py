@@ -56,3 +56,13 @@ def test_a_failed_cell_is_not_verified(real_tools: Tools, tmp_path: Path, status
     spoiled = turn.model_copy(update={"observation": turn.observation.model_copy(update={"cell": cell})})
     assert synthesize.verified(good)
     assert not synthesize.verified(good.model_copy(update={"turns": (spoiled, *good.turns[1:])}))
+
+
+def test_a_search_without_hits_is_not_verified(real_tools: Tools, tmp_path: Path):
+    with RunWriter(tmp_path) as writer:
+        asyncio.run(synthesize.synthesize("train", 3, 0, real_tools, writer))
+    good = next(t for t in read_run(tmp_path).trajectories if len(t.turns) > 2 and t.turns[1].observation)
+    turn = good.turns[1]
+    assert turn.observation.hits
+    spoiled = turn.model_copy(update={"observation": turn.observation.model_copy(update={"hits": ()})})
+    assert not synthesize.verified(good.model_copy(update={"turns": (good.turns[0], spoiled, *good.turns[2:])}))

@@ -22,7 +22,7 @@ CONCURRENCY = 8
 def verified(trajectory: Trajectory) -> bool:
     """Whether a trajectory may be learned from."""
     observations = [t.observation for t in trajectory.turns if t.observation is not None]
-    clean = all(o.error is None and (o.cell is None or o.cell.status == "ok") for o in observations)
+    clean = all(o.error is None and o.hits != () and (o.cell is None or o.cell.status == "ok") for o in observations)
     return clean and exact(trajectory) == 1.0
 
 
