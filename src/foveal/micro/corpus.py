@@ -2,7 +2,7 @@
 
 What the base model is taught, in full: where boards are and what colour, kind and content they have; reading the
 number in a close view; repeating text; reading facts out of invented pages in its context, so that names must be
-copied, not known; one-line Python; putting an answer, code or a thought between tags when the system prompt names
+copied, not known; one-line Python; putting an answer, code or a thought between tags when the question asks for
 them. What it is not taught: that anything runs its code, that there are searches, when to look closer, several steps
 in a row. Real countries occur nowhere but as flags on boards, and those of the test split not even there.
 """
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from foveal.micro import facts, scenes
 from foveal.micro.pool import Crop, Drawn, Views
+from foveal.micro.questions import SYSTEM
 
 THOUGHTS = ("Let me see.", "I know this.", "I can see it.", "That is easy.")
 
@@ -81,22 +82,28 @@ class Names:
 
 
 def conversation(rng: random.Random, pool: Sequence[Drawn], names: Names) -> Conversation:
-    """A conversation about one or two of: a scene, close views, text; in tags if its system prompt asks for them."""
-    rounds: list[Round] = []
-    for _ in range(rng.randint(1, 2)):
-        kind = rng.choices((about_scene, about_crops, about_text), (50, 20, 30))[0]
-        rounds += kind(rng, rng.choice(pool), names)
-    think, code, answer = (rng.random() < 0.4 for _ in range(3))
+    """A conversation about one or two of: a scene, close views, text; in tags if its first message asks for them.
+
+    A scene is always the first thing shown, behind the same system prompt: a model of this size learns where things
+    lie within minutes if pictures of a scene stand at one place of the sequence, and hardly at all otherwise.
+    """
+    first = rng.choices((about_scene, about_crops, about_text), (60, 15, 25))[0]
+    rounds = first(rng, rng.choice(pool), names)
+    if rng.random() < 0.35:
+        rounds += rng.choice((about_crops, about_text))(rng, rng.choice(pool), names)
+    think, code, answer = (rng.random() < 0.35 for _ in range(3))
     thoughts = [f"<think>{rng.choice(THOUGHTS)}</think>\n" if think else "" for _ in rounds]
     marked = [r._replace(reply=t + _mark(r, code, answer)) for t, r in zip(thoughts, rounds, strict=True)]
-    return Conversation(system_prompt(think, code, answer), tuple(marked))
+    *shown, question = marked[0].asked
+    marked[0] = marked[0]._replace(asked=(*shown, f"{question}{wishes(think, code, answer)}"))
+    return Conversation(SYSTEM, tuple(marked))
 
 
-def system_prompt(think: bool, code: bool, answer: bool) -> str:
-    """A system prompt that asks for some of the tags."""
-    wishes = [("Think in <think>", think), ("write Python in <code>", code), ("answer in <answer>", answer)]
-    asked = ", ".join(wish for wish, wanted in wishes if wanted)
-    return f"{asked[0].upper()}{asked[1:]}." if asked else "You are a helpful assistant."
+def wishes(think: bool, code: bool, answer: bool) -> str:
+    """What follows a question to ask for some of the tags; empty for none."""
+    named = [("think in <think>", think), ("run Python in <code>", code), ("answer in <answer>", answer)]
+    asked = ", ".join(wish for wish, wanted in named if wanted)
+    return f" {asked[0].upper()}{asked[1:]}." if asked else ""
 
 
 def _mark(round_: Round, code: bool, answer: bool) -> str:

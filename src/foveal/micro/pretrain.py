@@ -187,7 +187,7 @@ class Stage(NamedTuple):
 
 
 class Pretraining:
-    """A run in a folder: `state.pt` (resumable), `metrics.jsonl`, `base/` (the checkpoint)."""
+    """A run in a folder: `state.pt` (resumable), `tokenizer/`, `metrics.jsonl`, `base/` (the checkpoint)."""
 
     def __init__(self, settings: PretrainSettings, folder: Path, report: Callable[[str], None]):
         self.settings, self.folder, self.report = settings, folder, report
@@ -197,7 +197,7 @@ class Pretraining:
         report(f"drawing {settings.scenes} scenes")
         self.pool = draw(settings.seed, settings.scenes, codes)
         self.names = corpus.Names()
-        self.encoder = tokenizer.train(self.pool[:200], settings.seed)
+        self.encoder = self._tokenizer()
         self.model = new_model(self.encoder, settings.seed)
         self.heads = vision.Heads()
         self.places = vision.Places(self.encoder)
@@ -242,6 +242,16 @@ class Pretraining:
             self._train(stage, first, optimizer)
         save(self.model, self.encoder, self.folder / "base")
         return self.folder / "base"
+
+    def _tokenizer(self) -> ChatEncoder:
+        """The run's tokenizer: trained once and kept, so that a resumed run means the same by the same ids."""
+        kept = self.folder / "tokenizer"
+        if not kept.is_dir():
+            encoder = tokenizer.train(self.pool[:200], self.settings.seed)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            encoder.tokenizer.save_pretrained(kept)
+            encoder.image_processor.save_pretrained(kept)
+        return ChatEncoder.load(kept)
 
     def _tone_down(self) -> None:
         """Scale the tower's last layer, so that its features do not drown what the language model adds to them.

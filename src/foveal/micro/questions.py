@@ -20,9 +20,10 @@ from foveal.trajectory import ImageStore, Question
 FAMILIES = ("direct", "perception", "search", "reasoning", "integration")
 TOOL_FAMILIES = FAMILIES[1:]
 
-WITH_TOOLS = "Think in <think>, run Python in <code>, search in <tool_call>, answer in <answer>."
-"""System prompt when tools are offered. Short: at this size every token of a prompt is felt."""
-WITHOUT_TOOLS = "Think in <think>, answer in <answer>."
+SYSTEM = "You are a helpful assistant."
+WITH_TOOLS = " Think in <think>, run Python in <code>, search in <tool_call>, answer in <answer>."
+"""What follows a question when tools are offered. Short: at this size every token of a prompt is felt."""
+WITHOUT_TOOLS = " Think in <think>, answer in <answer>."
 
 TEMPLATES: Mapping[str, str] = {
     "ball": "What colour is the ball?",

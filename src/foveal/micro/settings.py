@@ -18,7 +18,7 @@ class PretrainSettings(Settings):
     language_batch: int = Field(24, ge=1)
     """Conversations in a step of stage 2."""
     vision_rate: float = Field(1e-3, gt=0)
-    language_rate: float = Field(1.5e-3, gt=0)
+    language_rate: float = Field(2e-3, gt=0)
     """Highest learning rate of each stage; a cosine takes it down to 2 %."""
     warmup: int = Field(100, ge=1)
     save_every: int = Field(200, ge=1)

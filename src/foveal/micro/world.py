@@ -11,7 +11,7 @@ from foveal.config import Limits
 from foveal.micro import scenes
 from foveal.micro.facts import Country, countries
 from foveal.micro.library import documents
-from foveal.micro.questions import WITH_TOOLS, WITHOUT_TOOLS
+from foveal.micro.questions import SYSTEM, WITH_TOOLS, WITHOUT_TOOLS
 from foveal.protocol import FOVEAL, Profile
 from foveal.tools.base import CodeSandbox
 from foveal.tools.search.image import ImageIndex, Picture
@@ -25,8 +25,8 @@ FRAME_PIXELS = 1000
 
 
 def profile(tools: bool) -> Profile:
-    """The `foveal` protocol under the micro world's short prompts, without thumbnails."""
-    return replace(FOVEAL, thumbnails=False).with_prompt(WITH_TOOLS if tools else WITHOUT_TOOLS)
+    """The `foveal` protocol with the micro world's short prompts, without thumbnails."""
+    return replace(FOVEAL, thumbnails=False).with_prompt(SYSTEM, WITH_TOOLS if tools else WITHOUT_TOOLS)
 
 
 def build(folder: Path, facts: Sequence[Country]) -> None:

@@ -194,7 +194,11 @@ class Box:
     @property
     def alive(self) -> bool:
         """False once the processes have ended or been told to."""
-        return not self._killed and not select.select(self._processes[:1], [], [], 0)[0]
+        if self._killed:
+            return False
+        ended = select.poll()  # `select.select` refuses descriptors from 1024 on
+        ended.register(self._processes[0], select.POLLIN)
+        return not ended.poll(0)
 
     def kill(self) -> None:
         """Kill every process of the session. The kernel does it with the first one; safe to call at any time."""

@@ -30,7 +30,7 @@ class LocalSession:
         self._box: Box | None = box
         self._restart, self._why_killed, self._on_close = restart, why_killed, on_close
         self._num_images = num_images
-        self._busy = False
+        self._busy: asyncio.Future[None] | None = None
         self._closed = False
 
     async def run(self, code: str, timeout: float) -> Cell:
@@ -74,11 +74,15 @@ class LocalSession:
         return answer.images[0] if answer.images else None
 
     async def close(self) -> None:
-        """Kill everything that the session started, and wait until it is gone. Safe to call twice."""
+        """Kill everything that the session started, and wait until it is gone. A cell that runs dies. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
         try:
+            if self._busy:  # whoever runs a cell holds the lines to its processes: kill them, it lets go
+                if self._box:
+                    self._box.kill()
+                await asyncio.wait([self._busy])
             await self._end_box()
         finally:
             self._on_close(self)
@@ -87,12 +91,14 @@ class LocalSession:
         """The answer, and the notice for stderr if it comes from new processes."""
         if self._closed or self._busy:
             raise SandboxError("the session is closed" if self._closed else "the session is running another cell")
-        self._busy = True
+        self._busy = asyncio.get_running_loop().create_future()
         try:
             notice = ""
             if self._box is None or not self._box.alive:
                 await self._end_box()
                 self._box = await self._restart()
+                if self._closed:
+                    raise SandboxError("the session was closed")
                 names = _names(self._num_images)
                 notice = f"[new session: the variables of earlier cells are lost{names}]\n"
             answer = await self._box.ask(request, timeout)
@@ -106,7 +112,8 @@ class LocalSession:
                 self._box.kill()
             raise
         finally:
-            self._busy = False
+            self._busy.set_result(None)
+            self._busy = None
 
     async def _end_box(self) -> None:
         box, self._box = self._box, None

@@ -151,17 +151,18 @@ def watch(link: socket.socket, limit: int) -> None:
 
 def _memory(pid: int, measure: Callable[[int], int]) -> int:
     """Bytes that a process and its descendants hold."""
-    return measure(pid) + sum(_memory(child, measure) for child in _children(pid))
+    own = next(filter(None, map(measure, _threads(pid))), 0)  # a thread that has ended shows no memory, the first, too
+    return own + sum(_memory(child, measure) for child in _children(pid))
 
 
 def _upper_bound(pid: int) -> int:
     """Memory that is not a file's; pages shared with other processes count in full. Cheap."""
-    return _kilobytes(pid, "status", ("RssAnon:", "RssShmem:"))
+    return _kilobytes(pid, "status", ("RssAnon:", "RssShmem:", "VmSwap:"))
 
 
 def _exact(pid: int) -> int:
     """Memory with shared pages divided among their users. Slower, and a process can forbid it."""
-    return _kilobytes(pid, "smaps_rollup", ("Pss:",)) or _upper_bound(pid)
+    return _kilobytes(pid, "smaps_rollup", ("Pss:", "SwapPss:")) or _upper_bound(pid)
 
 
 def _kilobytes(pid: int, file: str, rows: tuple[str, ...]) -> int:
@@ -173,7 +174,16 @@ def _kilobytes(pid: int, file: str, rows: tuple[str, ...]) -> int:
 
 
 def _children(pid: int) -> list[int]:
+    """Children of all threads of a process: the kernel lists those of each thread apart."""
+    found: list[int] = []
+    for thread in _threads(pid):
+        with contextlib.suppress(OSError):  # it is gone
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return found
+
+
+def _threads(pid: int) -> list[int]:
     try:
-        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208 - names only, no paths
     except OSError:  # the process is gone
         return []

@@ -5,6 +5,7 @@ import random
 import select
 import signal
 import socket
+from pathlib import Path
 from typing import Any, NoReturn
 
 from . import cells, fences, frames, linux, root, seccomp
@@ -38,6 +39,8 @@ def start(request: dict[str, Any], fds: list[int], unshared: int, go: int) -> No
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _close_all_but({*fds, unshared, go, request["server"]})
         if request["isolated"]:
+            # If the machine runs out of memory, the kernel shall end this session, not the host or its training.
+            Path("/proc/self/oom_score_adj").write_text("1000")
             linux.unshare(linux.CLONE_NEWUSER)
             os.write(unshared, b"u")
             os.close(unshared)
@@ -60,6 +63,7 @@ def _init(request: dict[str, Any], fds: list[int], parent: int) -> int:
     """The first process of the pid namespace: builds the fences, forks the process that runs cells, waits for it."""
     control, stdout, stderr, canvas, *pictures = fds
     config, run_uid = request["config"], request["run_uid"]
+    os.setsid()  # the server's process group holds all sessions: kill(0, ...) and setpriority would reach them
     if request["isolated"]:
         root.build(config["binds"], config["scratch"], config["scratch_files"], UID)
         socket.sethostname("sandbox")
