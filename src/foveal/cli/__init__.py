@@ -11,7 +11,7 @@ from cyclopts import App
 from rich.console import Console
 
 from foveal import __version__
-from foveal.cli.common import explain, missing_package
+from foveal.cli.common import explain, first_known, missing_package
 from foveal.errors import FovealError
 
 app = App(
@@ -56,6 +56,11 @@ def _run(words: list[str]) -> int:
         code = app(words, error_console=errors, result_action="return_value")
     except FovealError as error:
         return explain(error, errors)
+    except ExceptionGroup as group:  # of questions that were asked at the same time
+        known = first_known(group)
+        if known is None:
+            raise
+        return explain(known, errors)
     except ImportError as error:
         missing = missing_package(error)
         if missing is None:
