@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import random
 
@@ -64,6 +66,18 @@ def test_asks_into_one_run_come_one_after_the_other(foveal, endpoint, photo, tmp
         assert done.returncode == 0, done.stderr
     assert [t.answer for t in read_run(tmp_path / "run").trajectories] == ["one", "two"]
     assert "pages/2.html" in done.stdout
+
+
+def test_limits_that_an_endpoint_needs_can_be_lowered(foveal, endpoint, photo):
+    server = endpoint(["<answer>one</answer>", "<answer>two</answer>"])
+    limits = ("--max-turn-tokens", "100", "--max-image-pixels", "10000")
+    assert foveal("ask", photo, "Who?", "--policy", server.url, *limits).returncode == 0
+    assert foveal("ask", photo, "Who?", "--policy", server.url, "--max-context", "50").returncode == 0
+    first, second = server.requests
+    assert (first["max_tokens"], second["max_tokens"]) == (100, 50)
+    sent = first["messages"][1]["content"][0]["image_url"]["url"].partition(",")[2]
+    width, height = Image.open(io.BytesIO(base64.b64decode(sent))).size
+    assert 9000 < width * height <= 10000
 
 
 def test_the_official_texts_come_from_files(foveal, endpoint, photo, tmp_path):

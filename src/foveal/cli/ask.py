@@ -44,6 +44,9 @@ def ask(
     system_prompt: Path | None = None,
     user_suffix: Path | None = None,
     max_turns: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    max_turn_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    max_context: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    max_image_pixels: Annotated[int | None, Parameter(validator=Number(gte=28 * 28))] = None,
     temperature: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
     seed: int = 0,
     run: Path | None = None,
@@ -63,6 +66,9 @@ def ask(
         system_prompt: Take the system prompt from this file.
         user_suffix: Put the text of this file behind the question.
         max_turns: Turns of the model, the answer included; by default 9, for the shipped model 8.
+        max_turn_tokens: Tokens of one turn; by default 8192, for the shipped model 160.
+        max_context: Tokens of everything together, pictures included; by default 24576, for the shipped model 1024.
+        max_image_pixels: Scale larger pictures down to this size; by default 12845056.
         temperature: 0 is greedy.
         seed: Of the sampling.
         run: Save into this run folder, after what it already holds; by default a new one, runs/ask-TIME.
@@ -92,7 +98,14 @@ def ask(
                 tools = Tools(code=sandbox, text=indexes.text, image=indexes.images)
                 prompted = load_profile(profile, system_prompt, user_suffix)
                 setup = _Setup(open_policy(policy, model), tools, prompted, Limits())
-        limits = setup.limits if max_turns is None else setup.limits.model_copy(update={"max_turns": max_turns})
+        asked_for = {
+            "max_turns": max_turns,
+            "max_turn_tokens": max_turn_tokens,
+            "max_context": max_context,
+            "max_image_pixels": max_image_pixels,
+        }
+        given = {name: value for name, value in asked_for.items() if value is not None}
+        limits = setup.limits.model_copy(update=given)
         agent = Agent(setup.policy, setup.tools, setup.profile, limits, sampling)
         trajectory = asyncio.run(_answer(agent, sandbox, asked, folder, console))
     _report(trajectory, folder, json_file, console)
