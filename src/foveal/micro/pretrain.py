@@ -130,8 +130,8 @@ class Outcome(NamedTuple):
 
     loss: Tensor
     """Mean loss on reply tokens."""
-    dense: Tensor
-    """Loss of the dense labels; 0 without heads or scenes."""
+    dense: dict[str, Tensor]
+    """Losses of the dense labels by name: `scene`, `digits`, `pointing`; each where the batch has such labels."""
     right: Tensor
     """Whether each reply token was predicted right, (batch, width - 1) bool."""
 
@@ -149,18 +149,18 @@ def language_loss(
     right[trained] = logits.argmax(-1) == target[trained]
     loss = cross_entropy(logits, target[trained])
     if places is None:
-        return Outcome(loss, torch.zeros(()), right)
+        return Outcome(loss, {}, right)
     middle = out.hidden_states[vision.PLACES_LAYER]
-    dense = torch.zeros(())
+    dense = {}
     if shown := [(row, start, drawn) for row, item in enumerate(examples) for start, drawn in item.scenes]:
         seen = torch.stack([middle[row, start : start + vision.SCENE_TOKENS] for row, start, _ in shown])
         words = model.get_input_embeddings().weight
-        dense = dense + places.scene_loss(seen, [drawn for _, _, drawn in shown], words)
+        dense["scene"] = places.scene_loss(seen, [drawn for _, _, drawn in shown], words)
     if close := [(row, start, number) for row, item in enumerate(examples) for start, number in item.crops]:
         seen = torch.stack([middle[row, start : start + vision.CROP_TOKENS] for row, start, _ in close])
-        dense = dense + places.crop_loss(seen, torch.tensor([number for _, _, number in close]))
+        dense["digits"] = places.crop_loss(seen, torch.tensor([number for _, _, number in close]))
     if pointers := [(row, *pointer) for row, item in enumerate(examples) for pointer in item.pointers]:
-        dense = dense + vision.pointing_loss(model, middle, batch["position_ids"], torch.tensor(pointers))
+        dense["pointing"] = vision.pointing_loss(model, middle, batch["position_ids"], torch.tensor(pointers))
     return Outcome(loss, dense, right)
 
 
@@ -296,10 +296,11 @@ class Pretraining:
     def _language_step(self, step: int) -> Tensor:
         examples = self._examples(step // ROUND_STEPS)[step % ROUND_STEPS]
         outcome = language_loss(self.model, collate(self.encoder, examples), examples, self.places)
-        self.recent["dense"].append(outcome.dense.item())
+        for name, dense in outcome.dense.items():
+            self.recent[name].append(dense.item())
         for skill, share in right_by_skill(examples, outcome.right).items():
             self.recent[skill].append(share)
-        return outcome.loss + DENSE_WEIGHT * outcome.dense
+        return outcome.loss + DENSE_WEIGHT * sum(outcome.dense.values(), torch.zeros(()))
 
     def _examples(self, number: int) -> list[list[Example]]:
         """The batches of `ROUND_STEPS` steps: drawn together and sorted by length, so that little is padded."""
