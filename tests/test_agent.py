@@ -318,6 +318,12 @@ def test_policy_that_cannot_foretell_costs_is_not_asked_for_a_word_too_many():
 def test_turn_limit_shrinks_to_what_is_left():
     _, agent = counting(ANSWER, max_context=PROMPT + 5)
     found = ask(agent)
+    assert found.stop_reason is StopReason.CONTEXT_FULL and len(found.turns[0].text) == 5
+
+
+def test_a_turn_cut_by_its_own_limit_is_told_from_one_cut_by_the_context():
+    _, agent = counting(ANSWER, max_turn_tokens=5)
+    found = ask(agent)
     assert found.stop_reason is StopReason.MAX_TOKENS and len(found.turns[0].text) == 5
 
 

@@ -208,10 +208,13 @@ class _Episode:
             if room <= 0:
                 return StopReason.CONTEXT_FULL
             started = time.monotonic()
-            generation = await self.conversation.generate(min(self.limits.max_turn_tokens, room), self.profile.stop)
+            limit = min(self.limits.max_turn_tokens, room)
+            generation = await self.conversation.generate(limit, self.profile.stop)
             turn = _turn(generation, time.monotonic() - started)
             self.turns.append(turn)
             end = await self._act(turn)
+            if end is StopReason.MAX_TOKENS and room < self.limits.max_turn_tokens:
+                end = StopReason.CONTEXT_FULL  # the context cut it, not the limit of a turn
             if self.on_turn is not None:
                 self.on_turn(self.turns[-1])
             if end is not None:

@@ -192,7 +192,7 @@ class StopReason(StrEnum):
     MAX_TOKENS = "max_tokens"
     """A turn was cut at its token limit before any action."""
     CONTEXT_FULL = "context_full"
-    """The next observation or turn would not fit into the context; nothing was cut."""
+    """The next observation would not fit into the context and was not shown, or it cut the last turn short."""
     WALL_TIME = "wall_time"
     """The time limit of the trajectory was reached."""
     REPEATED_ERROR = "repeated_error"

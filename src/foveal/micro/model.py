@@ -1,4 +1,4 @@
-"""The micro model: Qwen2.5-VL's own classes, 3.4 million parameters, 112-pixel views.
+"""The micro model: Qwen2.5-VL's own classes, 3.6 million parameters, 112-pixel views.
 
 The sizes are those that a two-core CPU was measured to train (docs/micro.md).
 """

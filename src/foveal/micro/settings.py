@@ -6,35 +6,46 @@ from foveal.config import Settings
 
 
 class PretrainSettings(Settings):
-    """Settings of `foveal micro pretrain`; the defaults made the shipped base model."""
+    """Settings of `foveal micro pretrain`."""
 
     seed: int = 0
+    """Of the scenes, the conversations and the first weights."""
     scenes: int = Field(8000, ge=1)
     """Scenes in the pool."""
     vision_steps: int = Field(1000, ge=0)
+    """Steps of stage 1."""
     vision_batch: int = Field(48, ge=1)
     """Scenes in a step of stage 1, and as many crops."""
     language_steps: int = Field(2400, ge=0)
+    """Steps of stage 2."""
     language_batch: int = Field(24, ge=1)
     """Conversations in a step of stage 2."""
     vision_rate: float = Field(1e-3, gt=0)
+    """Highest learning rate of stage 1; a cosine takes it down to 2 %."""
     language_rate: float = Field(2e-3, gt=0)
-    """Highest learning rate of each stage; a cosine takes it down to 2 %."""
+    """Highest learning rate of stage 2; a cosine takes it down to 2 %."""
     warmup: int = Field(100, ge=1)
+    """Steps of each stage in which the rate rises."""
     save_every: int = Field(200, ge=1)
+    """Steps between saved states."""
     log_every: int = Field(25, ge=1)
+    """Steps between lines of metrics."""
     threads: int = Field(0, ge=0)
     """CPU threads; 0: as torch chooses."""
 
 
 class ColdStartSettings(Settings):
-    """Settings of `foveal micro sft`; the defaults made the shipped cold-start model."""
+    """Settings of `foveal micro sft`."""
 
     seed: int = 1
+    """Of the questions and the order of training."""
     questions: int = Field(4000, ge=5)
     """Questions of the training split that the teacher answers; what it got right is learned."""
     epochs: int = Field(3, ge=1)
+    """Passes over the trajectories."""
     batch_size: int = Field(16, ge=1)
+    """Trajectories of one step."""
     learning_rate: float = Field(5e-4, gt=0)
+    """Highest learning rate of a cosine schedule."""
     threads: int = Field(0, ge=0)
     """CPU threads; 0: as torch chooses."""
