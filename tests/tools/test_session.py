@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -311,3 +312,11 @@ def test_describe():
         "k": 5,
         "max_image_searches": 1,
     }
+
+
+@pytest.mark.parametrize("size", [(8_000_000, 1), (1, 8_000_000)])
+def test_a_picture_that_is_one_long_line_costs_no_more_than_its_pixels(size):
+    image = Image.new("RGB", size)
+    start = time.thread_time()
+    assert sorted(fit_picture(image).size) == [32, 4800]
+    assert time.thread_time() - start < 1

@@ -248,7 +248,7 @@ def fit_picture(image: Image.Image) -> Image.Image:
         width, height = int(width * shrink), int(height * shrink)
     if (width, height) == image.size:
         return image
-    # The gap: else the weights for a picture of 40 million pixels in a row take 2 GB, and seconds that hold all threads.
+    # The gap: else the weights for a row of 40 million pixels take 2 GB, and seconds that hold all threads.
     return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 

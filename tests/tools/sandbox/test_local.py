@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -165,6 +166,53 @@ def test_a_cell_after_a_cancelled_one_runs_in_a_new_session(box):
         await session.close()
 
     box.wait(main())
+
+
+def test_closing_a_session_ends_the_cell_that_runs(box):
+    async def main():
+        await box.sandbox.probe()
+        before = open_files()
+        session, other = await box.sandbox.open(), await box.sandbox.open()
+        running = asyncio.create_task(session.run("import time; time.sleep(60)", 60))
+        await asyncio.sleep(0.2)
+        await asyncio.wait_for(session.close(), 5)
+        assert (await asyncio.wait_for(running, 5)).status == "died"
+        assert (await other.run("1", 20)).result == "1"
+        await other.close()
+        assert open_files() == before
+
+    box.wait(main())
+
+
+def test_closing_a_session_that_starts_anew_leaves_nothing(box, descendants, settle):
+    async def main():
+        await box.sandbox.probe()
+        before, idle = open_files(), descendants()
+        session = await box.sandbox.open([Image.new("RGB", (10, 10))])
+        await session.run("import os; os._exit(1)", 20)
+        running = asyncio.create_task(session.run("1", 20))
+        await asyncio.sleep(0)
+        await session.close()
+        with pytest.raises(SandboxError, match="closed"):
+            await running
+        settle(lambda: descendants() <= idle)
+        assert open_files() == before
+
+    box.wait(main())
+
+
+def test_a_host_with_many_open_files_runs_cells(box):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    try:
+        session = box.open()
+        assert session.run("1").result == "1"
+        session.close()
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_more_pictures_than_the_kernel_passes_are_refused(box):

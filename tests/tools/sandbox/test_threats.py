@@ -1,5 +1,6 @@
 """What code in a session tries to do to the machine, to other sessions and to its own runner: real processes."""
 
+import asyncio
 import os
 import socket
 import time
@@ -7,6 +8,8 @@ import uuid
 from pathlib import Path
 
 import pytest
+
+from foveal.tools.sandbox import LocalSandbox, SandboxLimits
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -155,13 +158,16 @@ def test_dangerous_system_calls_are_refused(session):
         "('clone', 56, 0x10000011, 0, 0, 0, 0), ('clone3', 435, 0, 0), ('setns', 308, 0, 0), "
         "('ptrace', 101, 0, 0, 0, 0), ('mount', 165, 0, 0, 0, 0, 0), ('bpf', 321, 0, 0, 0), "
         "('keyctl', 250, 0, 0), ('io_uring_setup', 425, 1, 0), ('userfaultfd', 323, 0), "
-        "('memfd_create', 319, b'x', 0), ('shmget', 29, 0, 4096, 0o1777), ('newest', 500)]}"
+        "('memfd_create', 319, b'x', 0), ('shmget', 29, 0, 4096, 0o1777), ('newest', 500), "
+        "('io_setup', 206, 1, ctypes.byref(ctypes.c_ulong())), ('vmsplice', 278, -1, 0, 0, 0), "
+        "('inotify_init', 253), ('inotify_init1', 294, 0), ('setsockopt', 54, -1, 1, 7, 0, 0)]}"
     )
     assert eval(cell.result) == {
         "clone3": "ENOSYS",
         "newest": "ENOSYS",
         **dict.fromkeys(["unshare", "clone", "setns", "ptrace", "mount", "bpf", "keyctl", "shmget"], "EPERM"),
-        **dict.fromkeys(["io_uring_setup", "userfaultfd", "memfd_create"], "EPERM"),
+        **dict.fromkeys(["io_uring_setup", "userfaultfd", "memfd_create", "io_setup", "vmsplice"], "EPERM"),
+        **dict.fromkeys(["inotify_init", "inotify_init1", "setsockopt"], "EPERM"),
     }
 
 
@@ -233,6 +239,51 @@ def test_memory_of_many_processes_together_is_limited(session, kind):
     assert cell.seconds < 30
     assert "together used more than 1024 MB of memory" in cell.stderr
     assert alive(session)
+
+
+HIDING = {
+    "forked by a thread": "def work():\n"
+    "    for _ in range(8):\n"
+    "        if os.fork() == 0:\n            fill()\n"
+    "    time.sleep(60)\n"
+    "threading.Thread(target=work, daemon=True).start()",
+    "first thread ended": "def work():\n    time.sleep(0.5)\n    fill()\n"
+    "for _ in range(8):\n"
+    "    if os.fork() == 0:\n"
+    "        threading.Thread(target=work, daemon=True).start()\n"
+    "        ctypes.CDLL(None).syscall(60, 0)",  # exit, of this thread only
+}
+
+
+@pytest.mark.parametrize("code", HIDING.values(), ids=HIDING)
+def test_memory_cannot_hide_behind_threads(code):
+    async def main():
+        async with LocalSandbox(SandboxLimits(memory_mb=128)) as sandbox:
+            session = await sandbox.open()
+            cell = await session.run(
+                "import ctypes, os, threading, time\n"
+                "def fill():\n"
+                "    data = bytearray(40 << 20)\n"
+                "    for at in range(0, len(data), 4096): data[at] = 1\n"
+                "    time.sleep(60)\n"
+                f"{code}\ntime.sleep(60)",
+                timeout=15,
+            )
+            assert cell.status == "died"
+            assert "together used more than 128 MB of memory" in cell.stderr
+
+    asyncio.run(main())
+
+
+def test_the_kernel_ends_a_session_before_anything_else_if_memory_runs_out(session):
+    cell = session.run("[open(f'/proc/{pid}/oom_score_adj').read() for pid in (1, 'self')]")
+    assert cell.result == "['1000\\n', '1000\\n']"
+    assert "Read-only" in session.run("open('/proc/self/oom_score_adj', 'w')").stderr
+
+
+def test_a_session_is_a_process_group_of_its_own(session):
+    """In the server's group, `kill(0, ...)` and `setpriority` would reach other sessions of the same user."""
+    assert session.run("import os\nos.getpgid(1), os.getsid(1), os.getpgrp()").result == "(1, 1, 1)"
 
 
 LOOPS = {

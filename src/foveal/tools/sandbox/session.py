@@ -74,7 +74,10 @@ class LocalSession:
         return answer.images[0] if answer.images else None
 
     async def close(self) -> None:
-        """Kill everything that the session started, and wait until it is gone. A cell that runs dies. Safe to call twice."""
+        """Kill everything that the session started, a cell that runs, too, and wait until it is gone.
+
+        Safe to call twice.
+        """
         if self._closed:
             return
         self._closed = True
@@ -98,6 +101,7 @@ class LocalSession:
                 await self._end_box()
                 self._box = await self._restart()
                 if self._closed:
+                    await self._end_box()
                     raise SandboxError("the session was closed")
                 names = _names(self._num_images)
                 notice = f"[new session: the variables of earlier cells are lost{names}]\n"
