@@ -210,7 +210,7 @@ class Pretraining:
         state = self._saved()
         tower = self.model.model.visual
         whole: list[dict[str, Any]] = [
-            {"params": list(tower.parameters())},
+            {"params": list(tower.parameters()), "share": self.settings.tower_share},
             {
                 "params": [
                     *(p for n, p in self.model.named_parameters() if not n.startswith("model.visual")),
@@ -233,6 +233,7 @@ class Pretraining:
         names = [stage.name for stage in stages]
         for stage in stages[names.index(state["stage"]) if state else 0 :]:
             optimizer = torch.optim.AdamW(stage.groups, lr=stage.rate, betas=(0.9, 0.95), weight_decay=0.01)
+            tower.requires_grad_(stage.name == "vision" or self.settings.tower_share > 0)
             if stage.name == "language" and not (state and state["stage"] == "language"):
                 self._tone_down()
             first = 0
@@ -269,7 +270,7 @@ class Pretraining:
             warm = min(1.0, (step + 1) / self.settings.warmup)
             rate = stage.rate * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
             loss = stage.work(step)
             if not torch.isfinite(loss):
                 raise TrainingError(

@@ -22,8 +22,10 @@ class PretrainSettings(Settings):
     """Conversations in a step of stage 2."""
     vision_rate: float = Field(1e-3, gt=0)
     """Highest learning rate of stage 1; a cosine takes it down to 2 %."""
-    language_rate: float = Field(2e-3, gt=0)
+    language_rate: float = Field(1.5e-3, gt=0)
     """Highest learning rate of stage 2; a cosine takes it down to 2 %."""
+    tower_share: float = Field(0.0, ge=0)
+    """In stage 2 the vision tower learns at this share of the rate; 0 freezes it."""
     warmup: int = Field(100, ge=1)
     """Steps of each stage in which the rate rises."""
     save_every: int = Field(200, ge=1)
