@@ -54,16 +54,17 @@ def test_replies_about_a_scene_are_true(pool: list[Drawn]):
     assert checked >= {"where", "kind", "ball", "count", "list", "read"}
 
 
-def test_tags_are_used_exactly_when_the_system_prompt_names_them(pool: list[Drawn]):
+def test_tags_are_used_exactly_when_the_question_asks_for_them(pool: list[Drawn]):
     rng, names = random.Random(1), Names()
     for _ in range(200):
         talk = conversation(rng, pool, names)
+        asked = str(talk.rounds[0].asked[-1])
         for round_ in talk.rounds:
-            assert ("<think>" in round_.reply) == ("<think>" in talk.system)
+            assert ("<think>" in round_.reply) == ("<think>" in asked)
             is_code = round_.skill == "code"
-            assert ("<code>" in round_.reply) == ("<code>" in talk.system and is_code)
-            assert ("<answer>" in round_.reply) == ("<answer>" in talk.system and not is_code)
-            assert "<tool_call>" not in round_.reply + talk.system
+            assert ("<code>" in round_.reply) == ("<code>" in asked and is_code)
+            assert ("<answer>" in round_.reply) == ("<answer>" in asked and not is_code)
+            assert "<tool_call>" not in round_.reply + asked
 
 
 def test_flags_of_the_test_split_are_never_drawn(pool: list[Drawn]):

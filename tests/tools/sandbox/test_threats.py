@@ -198,9 +198,11 @@ def test_a_fork_bomb_stays_small_and_dies_with_its_session(box, descendants, set
         "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass", timeout=0.5
     )
     assert cell.status == "timeout"
-    assert len(descendants()) < before
+    # Interrupted in time, the session goes on beside what it forked; else it was killed with all of that.
+    assert len(descendants()) - before <= 64
     assert alive(session)
     session.close()
+    settle(lambda: len(descendants()) < before)
 
 
 def test_a_thread_bomb_is_refused(session):
