@@ -22,6 +22,6 @@ def checkpoint_folder(name: str) -> Path:
     if not (folder / "model.safetensors").is_file():
         raise ConfigError(
             f"there is no micro checkpoint '{name}' in this installation",
-            f"one of {', '.join(CHECKPOINTS)}, or train your own: foveal micro pretrain, then foveal micro sft",
+            "train it: foveal micro pretrain RUN, then foveal micro sft RUN2 --base RUN/base",
         )
     return folder
