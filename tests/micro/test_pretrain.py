@@ -51,7 +51,8 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path):
     again = Pretraining(TINY, tmp_path / "cut", quiet)
     again.run()
     for name, weights in whole.model.state_dict().items():
-        torch.testing.assert_close(again.model.state_dict()[name], weights, rtol=0, atol=0)
+        # Sums over several threads differ in the last bit; a lost moment or step would show at the rate, 1e-3.
+        torch.testing.assert_close(again.model.state_dict()[name], weights, rtol=0, atol=1e-6)
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert [row["stage"] for row in rows] == ["vision"] * 3 + ["language"] * 4
     with pytest.raises(TrainingError, match="other settings"):
