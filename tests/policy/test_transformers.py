@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -96,10 +97,19 @@ def test_requests_are_decoded_together_and_leave_one_by_one(tiny_checkpoint, sto
     rows = []
     policy.model.register_forward_hook(lambda _module, _args, output: rows.append(len(output.logits)))
 
+    all_waiting = threading.Event()
+    policy._worker.submit(all_waiting.wait)
+
     async def together():
-        return await asyncio.gather(
-            *[_talk(policy, store, [message("user", f"say {n}")], GREEDY, max_tokens=2 * n) for n in (1, 2, 3, 4, 5)]
-        )
+        async with asyncio.TaskGroup() as group:
+            talks = [
+                group.create_task(_talk(policy, store, [message("user", f"say {n}")], GREEDY, max_tokens=2 * n))
+                for n in (1, 2, 3, 4, 5)
+            ]
+            while len(policy._waiting) < len(talks):
+                await asyncio.sleep(0.001)
+            all_waiting.set()
+        return [talk.result() for talk in talks]
 
     talks = asyncio.run(together())
     assert [said[0].completion_tokens for _, said in talks] == [2, 4, 6, 8, 10]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from foveal.errors import ConfigError, FovealError, InputError, MissingDependency, RecordError
+from foveal.errors import ConfigError, FovealError, InputError, IsolationError, MissingDependency, RecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from foveal.policy.base import Policy
     from foveal.tools.search.folder import Indexes
 
-USERS_MISTAKES = (ConfigError, InputError, RecordError, MissingDependency)
-"""Errors that end a command with code 2; every other `FovealError` ends it with 1."""
+BEFORE_WORK = (ConfigError, InputError, RecordError, MissingDependency, IsolationError)
+"""Errors that keep a command from its work and end it with code 2; every other `FovealError` ends it with 1."""
 
 KEYS = ("FOVEAL_API_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the key of an endpoint; the first that is set is used."""
@@ -52,7 +52,7 @@ def explain(error: FovealError, console: Console) -> int:
     console.print(Text.assemble(("error: ", "bold red"), (plain(error.what), "red")), soft_wrap=True)
     if error.fix:
         console.print(Text.assemble(("  fix: ", "bold"), plain(error.fix)), soft_wrap=True)
-    return 2 if isinstance(error, USERS_MISTAKES) else 1
+    return 2 if isinstance(error, BEFORE_WORK) else 1
 
 
 def first_known(group: ExceptionGroup[Exception]) -> FovealError | None:

@@ -25,24 +25,33 @@ if TYPE_CHECKING:
 app = App(name="micro", help="Build, train and measure the small model and the world it lives in.")
 
 Flat = Parameter(name="*")
+JsonFile = Annotated[Path | None, Parameter(name="--json")]
 Split = Literal["train", "test", "counterfactual"]
 
 
 @app.command
-def pretrain(run: Path, *, resume: bool = False, settings: Annotated[PretrainSettings, Flat] | None = None) -> None:
+def pretrain(
+    run: Path,
+    *,
+    resume: bool = False,
+    json_file: JsonFile = None,
+    settings: Annotated[PretrainSettings, Flat] | None = None,
+) -> None:
     """Train the base model from scratch: it sees and talks, and knows no tools.
 
     Args:
         run: Folder of the run; the checkpoint ends up in RUN/base.
         resume: Go on with an interrupted run.
+        json_file: Write to this file where the checkpoint is: checkpoint.
         settings: See docs/micro.md for how long this takes.
     """
     from foveal.micro.pretrain import Pretraining
 
+    check_writable(json_file)
     _check_run(run / "state.pt", resume)
     console = Console(highlight=False)
     folder = Pretraining(settings or PretrainSettings(), run, console.print).run()
-    console.print(f"checkpoint: {folder}", soft_wrap=True)
+    _report(folder, console, json_file)
 
 
 @app.command
@@ -51,6 +60,7 @@ def sft(
     *,
     base: Path | None = None,
     resume: bool = False,
+    json_file: JsonFile = None,
     settings: Annotated[ColdStartSettings, Flat] | None = None,
 ) -> None:
     """Cold start: let the teacher answer training questions with the real tools, and learn what it got right.
@@ -59,16 +69,18 @@ def sft(
         run: Folder of the run; the checkpoint ends up in RUN/sft.
         base: Checkpoint to start from; by default the shipped base model.
         resume: Go on with an interrupted run.
+        json_file: Write to this file where the checkpoint is: checkpoint.
         settings: See docs/micro.md for how long this takes.
     """
     from foveal.micro.coldstart import TEACHER, cold_start
 
+    check_writable(json_file)
     _check_run(run / TEACHER, resume)
     console = Console(highlight=False)
     start = base or checkpoint_folder("base")
     with logs():
         folder = cold_start(settings or ColdStartSettings(), start, run, resume, console.print)
-    console.print(f"checkpoint: {folder}", soft_wrap=True)
+    _report(folder, console, json_file)
 
 
 @app.command
@@ -79,7 +91,7 @@ def bench(
     n: Annotated[int, Parameter(validator=Number(gte=1))] = 400,
     seed: int = 0,
     run: Path | None = None,
-    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Ask held-out questions and print accuracy by family with 95 % intervals.
 
@@ -173,6 +185,12 @@ async def _asked(
             return await ask_all(
                 open_policy(folder, None), items, tools, writer, on_done=lambda _: progress.advance(task)
             )
+
+
+def _report(checkpoint: Path, console: Console, json_file: Path | None) -> None:
+    console.print(f"checkpoint: {checkpoint}", soft_wrap=True, markup=False)
+    if json_file is not None:
+        write_json(json_file, {"checkpoint": str(checkpoint)})
 
 
 def _check_run(begun: Path, resume: bool) -> None:

@@ -9,8 +9,8 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from foveal.cli.common import explain, plain
-from foveal.errors import InputError, IsolationError
+from foveal.cli.common import plain
+from foveal.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +49,7 @@ def run(
     from foveal.trajectory import CellResult, ImageStore
 
     code, pictures = _read(file), _pictures(image or [])
-    try:
-        cell = asyncio.run(_run(code, pictures, timeout, unsafe_allow_unsandboxed))
-    except IsolationError as error:
-        explain(error, Console(stderr=True, highlight=False))
-        return 2
+    cell = asyncio.run(_run(code, pictures, timeout, unsafe_allow_unsandboxed))
     store = ImageStore()
     refs = tuple(store.put(picture) for picture in cell.images)
     files = [] if out is None else _save(cell.images, refs, out)

@@ -50,8 +50,8 @@ def figures(trajectories: Sequence[Trajectory]) -> dict[str, float]:
 
     `n, accuracy, low, high`: share of right answers with its 95 % Wilson interval; `family.<name>.n` and so on: the
     same by family; `code_error_rate`: share of code cells that raised, timed out or died (0 without cells);
-    `calls_per_question`: tool calls of all kinds; `answered`: share of questions that got an answer at all;
-    `seconds_per_question`: wall time of a trajectory, with others under way.
+    `calls_per_question`: tool calls of all kinds that were carried out; `answered`: share of questions that got an
+    answer at all; `seconds_per_question`: wall time of a trajectory, with others under way.
     """
     out = _share("", trajectories)
     for family in FAMILIES:
@@ -62,7 +62,8 @@ def figures(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     failed = sum(cell.status != "ok" for cell in cells)
     out["code_error_rate"] = failed / len(cells) if cells else 0.0
     count = max(len(trajectories), 1)
-    out["calls_per_question"] = sum(turn.call is not None for turn in turns) / count
+    made = sum(turn.call is not None and turn.observation is not None for turn in turns)
+    out["calls_per_question"] = made / count
     out["answered"] = sum(trajectory.answer is not None for trajectory in trajectories) / count
     out["seconds_per_question"] = sum(trajectory.seconds for trajectory in trajectories) / count
     return out

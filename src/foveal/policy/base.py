@@ -22,6 +22,12 @@ class Generation(NamedTuple):
     completion_tokens: int | None
 
 
+def up_to_stop(text: str, stop: Sequence[str]) -> str:
+    """The text up to and including the first stop string; all of it if there is none."""
+    ends = [text.index(string) + len(string) for string in stop if string in text]
+    return text[: min(ends, default=len(text))]
+
+
 class Conversation(Protocol):
     """The policy's side of one trajectory."""
 

@@ -103,7 +103,10 @@ class ChatEncoder:
             config = json.loads(settings.read_text(encoding="utf-8"))
             processor = Qwen2VLImageProcessorPil.from_dict(config)
         except (OSError, ValueError, KeyError) as error:
-            raise PolicyError(f"the tokenizer or picture settings of {folder} cannot be loaded: {error}") from error
+            raise PolicyError(
+                f"the tokenizer or picture settings of {folder} cannot be loaded: {error}",
+                "copy every file of the checkpoint again",
+            ) from error
         return cls(tokenizer, processor)
 
     def text(self, text: str) -> list[int]:
@@ -137,7 +140,10 @@ class ChatEncoder:
         try:
             height, width = smart_resize(ref.height, ref.width, factor, view["shortest_edge"], view["longest_edge"])
         except ValueError as error:
-            raise PolicyError(f"a picture of {ref.width} x {ref.height} pixels is too narrow for the model") from error
+            raise PolicyError(
+                f"a picture of {ref.width} x {ref.height} pixels is too narrow for the model",
+                "crop it: the long side may be 200 times the short one",
+            ) from error
         return 1, height // of.patch_size, width // of.patch_size
 
     def num_image_tokens(self, grid: tuple[int, int, int]) -> int:

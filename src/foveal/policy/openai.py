@@ -30,7 +30,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from foveal.config import Sampling
 from foveal.errors import ConfigError, PolicyError
-from foveal.policy.base import Generation
+from foveal.policy.base import Generation, up_to_stop
 from foveal.trajectory import ImagePart, ImageRef, ImageStore, Message, Tokens
 
 MAX_PNG_PIXELS = 2_000_000
@@ -324,11 +324,8 @@ def with_stop(text: str, stop: Sequence[str], cut: bool, met: str | int | None =
         cut: Whether the endpoint stopped at the token limit.
         met: The stop string that the endpoint says it met, if it says so.
     """
-    ends = [text.index(string) + len(string) for string in stop if string in text]
-    if ends:
-        return text[: min(ends)]
-    if cut:
-        return text
+    if cut or any(string in text for string in stop):
+        return up_to_stop(text, stop)
     if isinstance(met, str) and met in stop:
         return text + met
     # Which tag is still open? One that was only mentioned in the thinking is not.

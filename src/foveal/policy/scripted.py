@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from foveal.config import Sampling
 from foveal.errors import PolicyError
-from foveal.policy.base import Generation
+from foveal.policy.base import Generation, up_to_stop
 from foveal.trajectory import ImageStore, Message, TextPart, Tokens
 
 
@@ -62,8 +62,7 @@ class ScriptedConversation:
         else:
             raise PolicyError(f"the script ended after {self._written} turns", "write a turn for every observation")
         self._written += 1
-        ends = [text.index(string) + len(string) for string in stop if string in text]
-        text = text[: min(ends, default=len(text))]
+        text = up_to_stop(text, stop)
         self.messages.append(Message(role="assistant", parts=(TextPart(text=text),)))
         return Generation(text, "stop", None, None)
 

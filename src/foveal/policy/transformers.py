@@ -26,7 +26,7 @@ from transformers.utils import logging
 
 from foveal.config import Sampling
 from foveal.errors import PolicyError
-from foveal.policy.base import Generation
+from foveal.policy.base import Generation, up_to_stop
 from foveal.policy.encoding import ChatEncoder, Patches, mrope_positions
 from foveal.trajectory import ImageStore, Message, Tokens
 
@@ -81,10 +81,15 @@ def load_model(folder: Path, device: str = "auto", dtype: str = "auto") -> Any:
     except torch.OutOfMemoryError as error:
         raise PolicyError(f"the model of {folder} does not fit on {device}", "use device='cpu'") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise PolicyError(f"the model of {folder} cannot be loaded: {error}") from error
+        raise PolicyError(
+            f"the model of {folder} cannot be loaded: {error}", "copy it again, or write it with save_pretrained"
+        ) from error
     if info["missing_keys"]:
         some = ", ".join(sorted(info["missing_keys"])[:3])
-        raise PolicyError(f"{folder} lacks {len(info['missing_keys'])} weights of its model ({some}, …)")
+        raise PolicyError(
+            f"{folder} lacks {len(info['missing_keys'])} weights of its model ({some}, …)",
+            "copy every file of the checkpoint again",
+        )
     if model.config.model_type not in FAMILIES:
         raise PolicyError(
             f"{folder} is a {model.config.model_type}; local checkpoints must be one of {', '.join(FAMILIES)}",
@@ -377,6 +382,4 @@ class TransformersConversation:
 
     def _text(self, sampled: list[int], stop: tuple[str, ...]) -> str:
         ended = bool(sampled) and sampled[-1] in self._encoder.turn_enders
-        text = self._encoder.decode(sampled[:-1] if ended else sampled)
-        ends = [text.index(s) + len(s) for s in stop if s in text]
-        return text[: min(ends, default=len(text))]
+        return up_to_stop(self._encoder.decode(sampled[:-1] if ended else sampled), stop)
