@@ -5,10 +5,14 @@ the disk before `write` returns. A killed writer loses at most the line that it 
 a resumed writer moves the torn line aside. One process writes to a folder at a time (a lock held by the kernel).
 """
 
+import contextlib
 import fcntl
 import json
 import logging
 import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +62,7 @@ class RunWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            self._lock()
+            _lock(self._file, path)
             if os.fstat(self._file).st_size:
                 if not resume:
                     raise RecordError(f"{path} already holds a run", "name another folder, or resume this run")
@@ -67,14 +71,6 @@ class RunWriter:
         except BaseException:
             os.close(self._file)
             raise
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecordError(
-                f"another process is writing to {self.folder}", "wait for it, or name another folder"
-            ) from None
 
     def _mend(self, path: Path) -> None:
         """Deal with what a killed writer left behind its last newline."""
@@ -182,6 +178,86 @@ def read_run(folder: Path) -> Run:
         trajectories.append(trajectory)
     problems += [f"{file.name} holds a torn line of an earlier writer" for file in sorted(folder.glob("torn-*.part"))]
     return Run(tuple(trajectories), ImageStore(folder / IMAGES), tuple(problems))
+
+
+class RunEditor:
+    """The trajectories of a run, to be replaced by others of the same length. Made by `edit_run`.
+
+    Attributes:
+        trajectories: Every trajectory that can be read, in order.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        content = path.read_bytes()
+        self._lines = re.findall(rb"[^\n]*\n|[^\n]+", content)
+        self._numbers: list[int] = []
+        found = []
+        for number, line in enumerate(self._lines):
+            with contextlib.suppress(_Broken):
+                found.append(_parse_line(line.rstrip(b"\n"), path, number + 1))
+                self._numbers.append(number)
+        self.trajectories = tuple(found)
+
+    def replace(self, trajectories: Sequence[Trajectory]) -> None:
+        """Put others in their places: the file is the old one until the new one is whole on the disk.
+
+        Lines that cannot be read stay as they are.
+
+        Raises:
+            RecordError: The folder cannot be written; the run is as it was.
+        """
+        lines = list(self._lines)
+        for number, trajectory in zip(self._numbers, trajectories, strict=True):
+            lines[number] = trajectory.model_dump_json().encode() + b"\n"
+        temporary = None
+        try:
+            handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".part-")
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(handle, self._path.stat().st_mode & 0o777)
+                file.write(b"".join(lines))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(self._path)
+            _sync_folder(self._path.parent)
+        except OSError as error:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+            raise RecordError(f"{self._path} cannot be written: {error}", "make room on the disk") from error
+
+
+@contextlib.contextmanager
+def edit_run(folder: Path) -> Iterator[RunEditor]:
+    """Change what is written in a run; nobody else can write to it meanwhile.
+
+    Raises:
+        RecordError: There is no run in `folder`, another process is writing to it, or it was written in a format
+            version that this reader does not know.
+    """
+    path = folder / FILE
+    try:
+        file = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        raise RecordError(f"{folder} holds no run: there is no {FILE}", "name the folder of a run") from None
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error}") from error
+    try:
+        _lock(file, path)
+        yield RunEditor(path)
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        taken = True
+    else:
+        # An editor may have put a new file in its place since this one was opened.
+        taken = not path.exists() or not os.path.samestat(os.fstat(file), path.stat())
+    if taken:
+        raise RecordError(f"another process is writing to {path.parent}", "wait for it, or name another folder")
 
 
 class _Broken(Exception):

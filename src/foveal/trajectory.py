@@ -220,7 +220,9 @@ class Trajectory(Record):
     tokens: Tokens | None = None
     """None when the policy does not give token ids."""
     reward: dict[str, float] = {}
-    """Named reward parts; empty when not scored."""
+    """Named reward parts and their `total`; empty when not scored."""
+    unscored: str | None = Field(None, exclude_if=lambda value: value is None)
+    """Why scoring failed, if it was tried: `reward` then holds only the parts that are known, and no `total`."""
     settings: dict[str, JsonValue] = {}
     """Limits, sampling, seed and tools that the run used."""
     started: str = ""
