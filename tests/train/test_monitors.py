@@ -160,6 +160,7 @@ def test_a_window_and_patience_must_be_filled_first():
     bad = {**HEALTHY, "code/crashing": 1.0}
     # A window of 2 and patience of 2 take 3 steps: means of steps 1-2 and 2-3.
     assert [len(_named([bad] * steps)) for steps in range(5)] == [0, 0, 0, 1, 1]
+    assert _named([bad, bad], MonitorSettings(window=3, patience=1)) == {}
     # One bad step lifts two means of 2 over the bound 0.5: (0.2 + 1) / 2 = 0.6.
     assert _named([HEALTHY, HEALTHY, bad]) == {}
     assert set(_named([HEALTHY, HEALTHY, bad, HEALTHY])) == {"crashing_code"}
