@@ -297,6 +297,7 @@ def test_an_edited_run_keeps_every_line_that_was_not_read(tmp_path):
     file.write_bytes(first + b"not a\rline\n" + second + b'{"torn')
     with edit_run(tmp_path) as editor:
         assert [t.id for t in editor.trajectories] == ["t1", "t2"]
+        assert editor.unreadable == 2
         editor.replace([t.model_copy(update={"reward": {"accuracy": 1.0}}) for t in editor.trajectories])
     lines = file.read_bytes().split(b"\n")
     assert lines[1] == b"not a\rline" and lines[3] == b'{"torn'

@@ -185,6 +185,7 @@ class RunEditor:
 
     Attributes:
         trajectories: Every trajectory that can be read, in order.
+        unreadable: Lines that cannot; they stay as they are.
     """
 
     def __init__(self, path: Path):
@@ -198,11 +199,10 @@ class RunEditor:
                 found.append(_parse_line(line.rstrip(b"\n"), path, number + 1))
                 self._numbers.append(number)
         self.trajectories = tuple(found)
+        self.unreadable = len(self._lines) - len(found)
 
     def replace(self, trajectories: Sequence[Trajectory]) -> None:
         """Put others in their places: the file is the old one until the new one is whole on the disk.
-
-        Lines that cannot be read stay as they are.
 
         Raises:
             RecordError: The folder cannot be written; the run is as it was.
