@@ -15,7 +15,7 @@ from rich.text import Text
 from foveal.errors import ConfigError, FovealError, InputError, IsolationError, MissingDependency, RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import httpx
     from pydantic import JsonValue
@@ -112,6 +112,26 @@ def write_json(path: Path, values: "Mapping[str, JsonValue]") -> None:
         raise InputError(
             f"{path} cannot be written: {error.strerror}", "name a file in a folder that exists"
         ) from error
+
+
+def read_flags(words: "Sequence[str]") -> dict[str, str]:
+    """Settings from the words that a command does not know: `--name value` or `--table.name=value`.
+
+    The parser of commands takes no dots in unknown flags, so a command with tables in its settings collects these
+    words (`*words`, `allow_leading_hyphen=True`) and hands them over here.
+
+    Raises:
+        ConfigError: A word is no flag, or a flag has no value.
+    """
+    flags, left = {}, list(words)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if not name.startswith("--") or not name[2:]:
+            raise ConfigError(f"{name!r} is no setting", "write settings as --name VALUE, behind the other words")
+        if not equals and (not left or left[0].startswith("--")):
+            raise ConfigError(f"{name} has no value", f"write it as {name} VALUE")
+        flags[name[2:]] = value if equals else left.pop(0)
+    return flags
 
 
 def is_endpoint(policy: str) -> bool:
