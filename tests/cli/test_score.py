@@ -1,6 +1,11 @@
 import json
+import os
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +30,7 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def rewards(run) -> list[float | None]:
+def rewards(run: Path) -> list[float | None]:
     return [trajectory.reward.get("accuracy") for trajectory in read_run(run).trajectories]
 
 
@@ -93,6 +98,27 @@ def test_verdicts_of_a_scoring_that_failed_halfway_are_kept(foveal, run, endpoin
         assert connection.execute("select count(*) from verdicts").fetchone() == (1,)
     connection.close()
     assert sorted(map(str, rewards(run))) == ["0.0", "1.0", "1.0", "None"]
+
+
+def test_a_scoring_that_is_killed_changes_nothing(foveal, run):
+    assert foveal("score", "run").returncode == 0
+    before = (run / "trajectories.jsonl").read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes a request and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        words = ["score", "run", "--preset", "official", "--judge.url", url, "--judge.model", "j"]
+        program = [sys.executable, "-c", "from foveal.cli import main; main()", *words]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+        scoring = subprocess.Popen(program, cwd=run.parent, env=env, stdout=subprocess.DEVNULL)
+        try:
+            silent.settimeout(60)
+            silent.accept()[0].close()
+            refused = foveal("score", "run")
+            assert refused.returncode == 2 and "another process is writing" in refused.stderr
+        finally:
+            scoring.send_signal(signal.SIGKILL)
+            scoring.wait()
+    assert (run / "trajectories.jsonl").read_bytes() == before
+    assert foveal("score", "run").returncode == 0
 
 
 def test_mistakes_are_code_2_and_change_nothing(foveal, run, tmp_path):

@@ -96,7 +96,7 @@ class MathWorker:
                 reply = b""
             else:
                 reply = _line(process, WALL_SECONDS)
-            if not reply:
+            if reply not in (b"true\n", b"false\n"):
                 self._stop()
             return reply == b"true\n"
 
@@ -110,7 +110,9 @@ class MathWorker:
         script = Path(__file__).with_name("mathworker.py")
         # -P: the folder of the script holds modules of ours, which sympy must not find.
         command = [sys.executable, "-P", str(script), str(self._cpu_seconds)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+        )
         if _line(process, START_SECONDS) != b"ready\n":
             _end(process)
             raise MissingDependency(
