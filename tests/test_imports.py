@@ -21,7 +21,11 @@ VIEW_MAY_IMPORT = {"config", "errors", "trajectory", "records"}
 
 HEAVY = {"torch", "transformers", "accelerate", "peft", "safetensors"}
 
-MAY_IMPORT_HEAVY = ("foveal.train.", "foveal.micro.", "foveal.policy.transformers", "foveal.policy.encoding")
+MAY_IMPORT_HEAVY = (
+    "foveal.train.",
+    "foveal.micro.",
+    *(f"foveal.policy.{name}" for name in ("transformers", "engine", "cache", "sampling", "encoding")),
+)
 """The whole of `foveal.micro` trains and runs its own model; `LIGHT_MICRO` is what has to do without it."""
 
 LIGHT_MICRO = {f"foveal.micro.{name}" for name in ("facts", "scenes", "questions", "teacher", "library")}

@@ -21,7 +21,7 @@ import torch
 
 from foveal.errors import TrainingError
 from foveal.policy.encoding import ChatEncoder, Patches, mrope_positions
-from foveal.policy.transformers import suppress
+from foveal.policy.sampling import suppress
 from foveal.trajectory import ImageRef, ImageStore, Message, Tokens, Trajectory
 
 IGNORE = -100
