@@ -87,7 +87,7 @@ def conversation(rng: random.Random, pool: Sequence[Drawn], names: Names) -> Con
     A scene is always the first thing shown, behind the same system prompt: a model of this size learns where things
     lie within minutes if pictures of a scene stand at one place of the sequence, and hardly at all otherwise.
     """
-    first = rng.choices((about_scene, about_crops, about_text), (60, 15, 25))[0]
+    first = rng.choices((about_scene, about_crops, about_text), (50, 15, 35))[0]
     rounds = first(rng, rng.choice(pool), names)
     if rng.random() < 0.35:
         rounds += rng.choice((about_crops, about_text))(rng, rng.choice(pool), names)
@@ -166,7 +166,7 @@ def _count(rng: random.Random, drawn: Drawn) -> Round:
 
 
 _SCENE_ROUNDS: tuple[Callable[[random.Random, Drawn], Round], ...] = (_where, _list, _kind, _ball, _count)
-_SCENE_WEIGHTS = (5, 6, 2, 1, 1)
+_SCENE_WEIGHTS = (4, 5, 2, 2, 2)
 
 
 def _repeat(rng: random.Random, names: Names) -> list[Round]:
@@ -228,4 +228,6 @@ def _write_code(rng: random.Random, names: Names) -> list[Round]:
     return [Round("code", (asked,), f"```python\n{code}\n```")]
 
 
+COPYING = ("repeat", "look_up", "code")
+"""Skills whose replies repeat parts of the conversation."""
 _TEXT_ROUNDS: tuple[Callable[[random.Random, Names], list[Round]], ...] = (_repeat, _look_up, _write_code)

@@ -46,8 +46,11 @@ class Example(NamedTuple):
     crops: list[tuple[int, int]]
     """Close views of numbers, each as the index of its first pad token and the number."""
     pointers: list[tuple[int, int]]
-    """Where a reply takes a fact of a board from the scene: index of the token that must look, and of the pad token
-    where the board begins."""
+    """Where a reply takes a fact from the scene: index of the token that must look, and of the pad token where the
+    board begins, or the ball lies."""
+    copies: list[tuple[int, list[int]]]
+    """Where a reply repeats what the conversation holds: index of the token that must look, and of those that it may
+    look at."""
 
 
 def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
@@ -64,6 +67,7 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
     scenes: list[tuple[int, Drawn]] = []
     crops: list[tuple[int, int]] = []
     pointers: list[tuple[int, int]] = []
+    copies: list[tuple[int, list[int]]] = []
     for index, round_ in enumerate(talk.rounds):
         asked = [encoder.turn_start, *encoder.text("user\n")]
         numbers = list(round_.numbers)
@@ -80,28 +84,58 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
             asked += [encoder.vision_start, *[encoder.image_pad] * pads, encoder.vision_end]
         asked += [encoder.turn_end, *encoder.text("\n"), *encoder.assistant_start()]
         reply = [*encoder.text(round_.reply), encoder.turn_end]
-        if round_.boards:
-            pointers += _pointers(encoder, round_, reply, len(ids) + len(asked), scenes[-1][0])
+        if scenes:
+            pointers += _pointers(encoder, round_, reply, len(ids) + len(asked), *scenes[-1])
         ids += [*asked, *reply, *encoder.text("\n")]
+        if round_.skill in corpus.COPYING:
+            copies += _copies(encoder, ids, len(ids) - 1 - len(reply), len(reply) - 1)
         mask += [0] * len(asked) + [1] * len(reply) + [0] * len(encoder.text("\n"))
         rounds += [-1] * len(asked) + [index] * len(reply) + [-1] * len(encoder.text("\n"))
-    return Example(ids, mask, rounds, [r.skill for r in talk.rounds], views, scenes, crops, pointers)
+    return Example(ids, mask, rounds, [r.skill for r in talk.rounds], views, scenes, crops, pointers, copies)
 
 
 def _pointers(
-    encoder: ChatEncoder, round_: corpus.Round, reply: Sequence[int], start: int, pads: int
+    encoder: ChatEncoder, round_: corpus.Round, reply: Sequence[int], start: int, pads: int, drawn: Drawn
 ) -> list[tuple[int, int]]:
     """Pointers of a reply whose first token stands at `start`, to the scene whose first pad token stands at `pads`.
 
-    Each digit of a place, and the word for a kind, is decided at the token before it.
+    Each digit of a place, the word for a kind, and the colour of the ball is decided at the token before it.
     """
     found, board = [], 0
+    ball = encoder.text(drawn.ball)[0] if round_.skill == "ball" else None
     for offset, token in enumerate(reply[:-1]):
         text = encoder.decode([token])
         board += text == ";"
-        if text.isdigit() or text in (" flag", " number"):
+        if round_.boards and (text.isdigit() or text in (" flag", " number")):
             found.append((start + offset - 1, pads + vision.token_of(round_.boards[board])))
+        elif token == ball:
+            found.append((start + offset - 1, pads + vision.token_at(*drawn.ball_at)))
     return found
+
+
+def _copies(encoder: ChatEncoder, ids: Sequence[int], start: int, length: int) -> list[tuple[int, list[int]]]:
+    """For each reply token that goes on as an earlier passage did: who must look, and where the passage goes on.
+
+    Of all places where the token follows the one before it, those count whose past agrees for longest.
+    """
+    where: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index in range(1, start):
+        where[ids[index - 1], ids[index]].append(index)
+    found = []
+    for index in range(start, start + length):
+        if places := where.get((ids[index - 1], ids[index])):
+            agreement = [_agreement(ids, index, place) for place in places]
+            best = max(agreement)
+            found.append((index - 1, [p for p, a in zip(places, agreement, strict=True) if a == best]))
+    return found
+
+
+def _agreement(ids: Sequence[int], one: int, other: int, most: int = 8) -> int:
+    """How many tokens before two places are the same, up to `most`."""
+    for count in range(1, most):
+        if other - count < 0 or ids[one - count] != ids[other - count]:
+            return count
+    return most
 
 
 def collate(encoder: ChatEncoder, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -131,7 +165,7 @@ class Outcome(NamedTuple):
     loss: Tensor
     """Mean loss on reply tokens."""
     dense: dict[str, Tensor]
-    """Losses of the dense labels by name: `scene`, `digits`, `pointing`; each where the batch has such labels."""
+    """Losses of the dense labels by name (`scene`, `digits`, `pointing`, `copying`), where the batch has such labels."""
     right: Tensor
     """Whether each reply token was predicted right, (batch, width - 1) bool."""
 
@@ -159,8 +193,12 @@ def language_loss(
     if close := [(row, start, number) for row, item in enumerate(examples) for start, number in item.crops]:
         seen = torch.stack([middle[row, start : start + vision.CROP_TOKENS] for row, start, _ in close])
         dense["digits"] = places.crop_loss(seen, torch.tensor([number for _, _, number in close]))
-    if pointers := [(row, *pointer) for row, item in enumerate(examples) for pointer in item.pointers]:
-        dense["pointing"] = vision.pointing_loss(model, middle, batch["position_ids"], torch.tensor(pointers))
+    for name, heads, looks in (
+        ("pointing", vision.POINTING, [(r, a, [b]) for r, item in enumerate(examples) for a, b in item.pointers]),
+        ("copying", vision.COPYING, [(r, a, b) for r, item in enumerate(examples) for a, b in item.copies]),
+    ):
+        if looks:
+            dense[name] = vision.looking_loss(model, middle, batch["position_ids"], heads, looks)
     return Outcome(loss, dense, right)
 
 

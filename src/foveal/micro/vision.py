@@ -68,13 +68,18 @@ def labels(drawn: Drawn) -> dict[str, list[int]]:
         out["kind"][token] = NUMBER if board.number is not None else FLAG
         out["column"][token], out["row"][token] = board.x // scenes.GRID, board.y // scenes.GRID
     x, y = drawn.ball_at
-    out["ball"][(y // scenes.CELL) * (VIEW // TOKEN) + x // scenes.CELL] = 1 + colours.index(drawn.ball)
+    out["ball"][token_at(x, y)] = 1 + colours.index(drawn.ball)
     return out
 
 
 def token_of(board: scenes.Board) -> int:
     """Which of a scene's 16 tokens a board begins in."""
-    return (board.y // scenes.CELL) * (VIEW // TOKEN) + board.x // scenes.CELL
+    return token_at(board.x, board.y)
+
+
+def token_at(x: int, y: int) -> int:
+    """Which of a scene's 16 tokens sees a place of the picture."""
+    return (y // scenes.CELL) * (VIEW // TOKEN) + x // scenes.CELL
 
 
 def score(tower: nn.Module, heads: Heads, batch: Sequence[Drawn], rng: random.Random) -> VisionScore:
@@ -163,29 +168,38 @@ class Places(nn.Module):
         return torch.stack(parts).mean()
 
 
-POINTING_HEADS = 2
-"""Query heads of the layer above the places that learn to look at the board spoken of; they share a key head."""
+POINTING, COPYING = 0, 1
+"""Key heads of the layer above the places. The query heads of the first learn to look at the board or ball spoken of,
+those of the second at where a repeated passage goes on."""
 
 
-def pointing_loss(model: Any, middle: Tensor, positions: Tensor, pointers: Tensor) -> Tensor:
-    """Cross-entropy of where the first heads of layer `PLACES_LAYER` look, over all tokens that they can see.
+def looking_loss(
+    model: Any, middle: Tensor, positions: Tensor, head: int, looks: Sequence[tuple[int, int, Sequence[int]]]
+) -> Tensor:
+    """Mean of -log of the attention that query heads of layer `PLACES_LAYER` pay to the right tokens.
 
     Args:
         model: The whole model.
         middle: Hidden states that enter the layer, (batch, width, hidden).
         positions: Rotary positions, (3, batch, width).
-        pointers: Row, index of the token that looks, index of the token to be looked at; (count, 3).
+        head: The key head; its query heads are taught.
+        looks: Row, index of the token that looks, indices of the tokens that it may look at.
     """
     text = model.model.language_model
     layer = text.layers[PLACES_LAYER]
+    attention, size = layer.self_attn, layer.self_attn.head_dim
     inner = layer.input_layernorm(middle)
-    size = layer.self_attn.head_dim
-    queries = layer.self_attn.q_proj(inner)[..., : POINTING_HEADS * size].unflatten(-1, (POINTING_HEADS, size))
-    keys = layer.self_attn.k_proj(inner)[..., :size].unsqueeze(-2)
+    queries = attention.q_proj(inner).unflatten(-1, (-1, attention.num_key_value_groups, size))[..., head, :, :]
+    keys = attention.k_proj(inner).unflatten(-1, (-1, 1, size))[..., head, :, :]
     cos, sin = text.rotary_emb(inner, positions)
-    turned, keys = apply_rotary_pos_emb(queries, keys, cos, sin, unsqueeze_dim=2)
-    row, looking, target = pointers.T
-    scores = torch.einsum("phd,pwd->phw", turned[row, looking], keys[row, :, 0]) * layer.self_attn.scaling
+    queries, keys = apply_rotary_pos_emb(queries, keys, cos, sin, unsqueeze_dim=2)
+    rows = torch.tensor([row for row, _, _ in looks])
+    looking = torch.tensor([index for _, index, _ in looks])
+    scores = torch.einsum("phd,pwd->phw", queries[rows, looking], keys[rows, :, 0]) * attention.scaling
     hidden = torch.arange(middle.shape[1])[None, :] > looking[:, None]
-    scores = scores.masked_fill(hidden[:, None, :], float("-inf"))
-    return cross_entropy(scores.flatten(0, 1), target.repeat_interleave(POINTING_HEADS))
+    wrong = torch.ones_like(hidden)
+    for number, (_, _, right) in enumerate(looks):
+        wrong[number, list(right)] = False
+    attended = scores.masked_fill(hidden[:, None], float("-inf")).log_softmax(-1)
+    loss: Tensor = -attended.masked_fill(wrong[:, None], float("-inf")).logsumexp(-1).mean()
+    return loss
