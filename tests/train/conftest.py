@@ -1,7 +1,16 @@
-"""Trajectories of a teacher: text only, pictures in the prompt and in an observation."""
+"""Trajectories of a teacher, and a tiny model that has learned from one."""
 
+import json
+
+import numpy as np
 import pytest
+from PIL import Image
 
+from foveal.protocol import FOVEAL, opening
+from foveal.records import RunWriter
+from foveal.train.rl_settings import RlSettings
+from foveal.train.settings import SftSettings
+from foveal.train.sft import run_sft
 from foveal.trajectory import ImagePart, Question, StopReason, TextPart, Trajectory, Turn
 
 
@@ -25,5 +34,67 @@ def written(store, picture, message):
             answer=answer,
             stop_reason=StopReason.ANSWERED,
         )
+
+    return make
+
+
+ANSWERS = ("red", "blue")
+
+
+@pytest.fixture(scope="session")
+def cold_started(tiny_checkpoint, tmp_path_factory):
+    """A folder with `model`, which answers `red` or `blue` at even odds whatever is asked, `questions.jsonl`, whose
+    answer is always `red`, and `system.txt`, the prompt that it knows."""
+    folder = tmp_path_factory.mktemp("cold")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 56, 56, 3), dtype=np.uint8)
+    (folder / "system.txt").write_text("Look.", encoding="utf-8")
+    lines = []
+    with RunWriter(folder / "data") as writer:
+        for number, some in enumerate(pixels):
+            Image.fromarray(some).save(folder / f"{number}.png")
+            text = f"Colour {number}?"
+            lines.append({"id": f"q{number}", "text": text, "images": [f"{number}.png"], "gold": "red"})
+            ref = writer.images.put(Image.fromarray(some))
+            for answer in ANSWERS:
+                writer.write(
+                    Trajectory(
+                        id=f"{number}-{answer}",
+                        question=Question(id=f"q{number}", text=text, images=(ref,)),
+                        policy="teacher",
+                        profile="foveal",
+                        prompt=opening(FOVEAL.with_prompt("Look."), text, [ref], ()),
+                        turns=(Turn(text=f"<think>so</think><answer>{answer}</answer>"),),
+                        answer=answer,
+                        stop_reason=StopReason.ANSWERED,
+                    )
+                )
+    (folder / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    settings = SftSettings(
+        model=tiny_checkpoint, data=(folder / "data",), batch_size=8, micro_batch=8, learning_rate=1e-2, epochs=60,
+        warmup_ratio=0.0,
+    )  # fmt: skip
+    run_sft(settings, folder / "sft")
+    (folder / "sft" / "model").rename(folder / "model")
+    return folder
+
+
+@pytest.fixture
+def rl_settings(cold_started):
+    """Settings of a small run on the questions of `cold_started`."""
+
+    def make(**changed):
+        values = {
+            "model": cold_started / "model",
+            "questions": cold_started / "questions.jsonl",
+            "system_prompt": cold_started / "system.txt",
+            "tools": {"code": False},
+            "limits": {"max_turns": 2, "max_turn_tokens": 60, "max_context": 400},
+            "steps": 3,
+            "prompts": 2,
+            "rollouts": 4,
+            "learning_rate": 3e-4,
+            "save_steps": 1,
+        }
+        return RlSettings.model_validate({**values, **changed})
 
     return make

@@ -29,6 +29,7 @@ COMMANDS = (
     ("index", "foveal.cli.index:app", "Build a search index over your own documents and pictures."),
     ("sandbox", "foveal.cli.sandbox:app", "Run a Python file in the sandbox and see what the model would see."),
     ("sft", "foveal.cli.sft:sft", "Cold start: teach a model to use tools from saved trajectories."),
+    ("rl", "foveal.cli.rl:rl", "Reinforcement learning: improve a model with its own answers to questions."),
     ("micro", "foveal.cli.micro:app", "Build, train and measure the small model and the world it lives in."),
 )
 _MORE = {"ask": {"usage": 'Usage: foveal ask PICTURE... "QUESTION" [OPTIONS]'}}

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset, Sampler
 
 from foveal.errors import TrainingError
 from foveal.policy.encoding import ChatEncoder, Patches
 from foveal.records import read_run
+from foveal.train.pictures import encode
 from foveal.train.settings import SftSettings
 from foveal.train.tokens import Fit, Plan, TrainingSequence, plan, sequence
-from foveal.trajectory import ImageRef, ImageStore
+from foveal.trajectory import ImageStore
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +69,8 @@ class SftData(Dataset[TrainingSequence]):
 
     def cache_features(self, model: Any) -> None:
         """Put every picture through the vision tower once; sequences then hold features instead of patches."""
-        stores: dict[ImageRef, ImageStore] = {ref: store for planned, store in self._plans for ref in planned.refs}
-        with torch.inference_mode():
-            for ref, store in stores.items():
-                patches = self._encoder.patches(ref, store)
-                grid = torch.tensor([patches.grid], device=model.device)
-                pixels = torch.from_numpy(patches.values).to(model.device)
-                features = model.get_image_features(pixels, grid).pooler_output[0]
-                self._features[ref.sha256] = Patches(features.float().cpu().numpy(), patches.grid)
+        pictures = ((ref, store) for planned, store in self._plans for ref in planned.refs)
+        self._features = encode(model, self._encoder, pictures)
 
     def __len__(self) -> int:
         return len(self._plans)

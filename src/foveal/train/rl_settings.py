@@ -1,10 +1,13 @@
-"""Settings of the policy loss and of the monitors. No torch here: a wrong key costs nothing."""
+"""Settings of reinforcement learning: loop, policy loss, monitors. No torch here: a wrong key costs nothing."""
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from foveal.config import Settings
+from foveal.config import Limits, Settings
+from foveal.protocol import ProfileName
+from foveal.reward.settings import RewardSettings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "dapo": {},
@@ -84,3 +87,99 @@ class MonitorSettings(Settings):
     """entropy_collapse: entropy of the trained tokens, below this share of the start."""
     gap: float = Field(0.05, gt=0)
     """sampler_gap: mean difference of the log-probs of sampler and trainer, in nats."""
+
+
+class ToolSettings(Settings):
+    """The tools that rollouts are offered."""
+
+    code: bool = True
+    """Python code in the sandbox."""
+    search: Path | None = None
+    """An index folder (`foveal index build`): offers the text and image search that it holds."""
+    hits: int = Field(5, ge=1)
+    """Hits of one search."""
+    unsafe_allow_unsandboxed: bool = False
+    """Run the model's code with all rights of this program if the machine offers no isolation."""
+
+
+class RlSettings(Settings):
+    """Reinforcement learning on questions with known answers. The defaults are those of the paper where it has any."""
+
+    model: Path
+    """Checkpoint folder to start from."""
+    questions: tuple[Path, ...] = Field(min_length=1)
+    """Question sets, JSONL (`foveal.curate.questions`); one file may stand alone."""
+
+    profile: ProfileName = "foveal"
+    system_prompt: Path | None = None
+    """File of the system prompt, in place of the profile's own."""
+    user_suffix: Path | None = None
+    """File of the text behind every question."""
+    thumbnails: bool = True
+    """Show the pictures of image search hits."""
+    tools: ToolSettings = ToolSettings()
+    limits: Limits = Limits()
+    reward: RewardSettings = RewardSettings()
+
+    steps: int = Field(60, ge=1)
+    """Steps of the run: sample, score, learn."""
+    prompts: int = Field(256, ge=1)
+    """Groups that a step is to learn from, over all processes."""
+    rollouts: int = Field(16, ge=2)
+    """Trajectories of a group."""
+    temperature: float = Field(1.0, gt=0)
+    """Of the sampling, and of the log-probs that are trained. Nothing is cut off (top-p 1)."""
+    dynamic_sampling: bool = True
+    """Draw another question for each group that has nothing to compare; such groups are not trained on."""
+    sampling_budget: int = Field(3, ge=1)
+    """With dynamic sampling: groups drawn in a step, at most this many times `prompts`."""
+    informative_by: Literal["accuracy", "reward"] = "accuracy"
+    """What has to differ within a group that is trained on: right and wrong answers (DAPO), or any rewards."""
+    mask_cut: bool = True
+    """No loss on trajectories that a limit ended (overlong masking); their rewards still count in their group."""
+
+    updates: int = Field(1, ge=1)
+    """Optimizer steps on the trajectories of a step, each on its own share of the groups."""
+    learning_rate: float = Field(1e-6, gt=0)
+    warmup_updates: int = Field(0, ge=0)
+    """Optimizer steps in which the rate rises to its constant value."""
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    loss: LossSettings = LossSettings()
+    freeze_vision: bool = True
+    """Leave vision tower and projector as they are; every picture then goes through them once a step."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: mixed precision with float32 weights, and rollouts by a copy in bfloat16."""
+    gradient_checkpointing: bool = False
+    """Less memory for about a third more time."""
+    micro_tokens: int = Field(16384, ge=1)
+    """Tokens of one forward pass of training, padding included; a longer sequence goes alone."""
+    concurrency: int = Field(64, ge=1)
+    """Trajectories under way at once, in each process."""
+    max_batch: int = Field(32, ge=1)
+    """Turns written at once, and conversations whose keys and values are kept, in each process."""
+
+    monitors: MonitorSettings = MonitorSettings()
+    stop_on: tuple[AlarmName, ...] = ()
+    """Alarms that end the run, with a checkpoint."""
+    save_steps: int = Field(10, ge=1)
+    """Steps between checkpoints; the last two are kept."""
+    saved_groups: int = Field(4, ge=0)
+    """Groups of every step whose trajectories are kept, as a run folder."""
+    save_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the weights of the result."""
+    seed: int = Field(0, ge=0)
+    """Of the order of the questions and of everything that is sampled."""
+
+    @field_validator("questions", "stop_on", mode="before")
+    @classmethod
+    def _one_stands_alone(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        if self.updates > self.prompts:
+            raise ValueError(f"updates = {self.updates} shares cannot be made of prompts = {self.prompts} groups")
+        if self.profile == "deepeyes-v2" and self.system_prompt is None:
+            raise ValueError("profile deepeyes-v2 needs system_prompt: the official text belongs to its authors")
+        return self

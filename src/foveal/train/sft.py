@@ -13,7 +13,6 @@ of the data follows from seed and epoch alone, so a resumed run repeats the step
 import json
 import logging
 import math
-import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -26,12 +25,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from foveal.errors import ConfigError, TrainingError
 from foveal.policy.encoding import ChatEncoder
 from foveal.policy.transformers import load_model, no_progress_bars
+from foveal.train.checkpoint import publish
 from foveal.train.data import LengthGrouped, SftData
+from foveal.train.pictures import with_features
 from foveal.train.settings import SftSettings
 from foveal.train.tokens import IGNORE, collate, learned_logits
 
@@ -39,16 +39,6 @@ log = logging.getLogger(__name__)
 
 ADAPTED = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 """Layers that LoRA adapts: all linear layers of the language model, none of the vision tower."""
-COPIED = (
-    "tokenizer*",
-    "vocab*",
-    "merges*",
-    "special_tokens*",
-    "added_tokens*",
-    "chat_template*",
-    "*processor_config.json",
-)
-"""Files of the start checkpoint that belong to the saved one as they are."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +82,8 @@ class SftTrainer(Trainer):
     ) -> Any:
         """Sum of the losses of this forward pass over the number of learned tokens of the whole step."""
         self.tokens += int(inputs["attention_mask"].sum())
-        if self.cached_vision and "pixel_values" in inputs:
-            features, _ = inputs.pop("pixel_values"), inputs.pop("image_grid_thw")
-            encoded = BaseModelOutputWithPooling(pooler_output=(features,))  # type: ignore[arg-type]
-            inputs["mm_encoder_outputs"] = {"image": encoded}
+        if self.cached_vision:
+            inputs = with_features(inputs)
         labels, _, logits = learned_logits(model, inputs)
         loss = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="sum")
         # Gradients are averaged over processes, tokens were counted over all of them.
@@ -324,10 +312,5 @@ def _export(trainer: SftTrainer, settings: SftSettings, folder: Path) -> None:
             model = model.merge_and_unload()
         model.to(getattr(torch, settings.dtype)).save_pretrained(part)
     if trainer.is_world_process_zero():
-        for pattern in COPIED:
-            for file in settings.model.glob(pattern):
-                shutil.copy2(file, part)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
+        publish(part, settings.model, folder)
     trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,96 @@
+"""`foveal rl`: reinforcement learning on questions with known answers."""
+
+import asyncio
+import json
+import logging
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from foveal.cli.common import api_key, check_writable, logs, plain, read_flags, write_json
+from foveal.cli.score import JUDGE_KEY
+from foveal.config import read_settings
+from foveal.train.rl_settings import RlSettings
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from foveal.tools.sandbox import LocalSandbox
+
+
+def rl(
+    *settings: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Path,
+    run: Path,
+    resume: bool = False,
+    dry_run: bool = False,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Improve a model with its own answers to questions: DAPO on rollouts with the real tools.
+
+    Every setting of the file can be given as a flag, too: --steps 20 --loss.clip-high 0.2 --stop-on tool_abandonment.
+    The result is the checkpoint folder RUN/model. An alarm of stop_on ends the run early, with code 0.
+
+    Args:
+        settings: Settings by name, behind the other words.
+        config: TOML file of the settings (docs/training.md lists them, recipes/ has examples).
+        run: Folder of this run; an existing run is never overwritten.
+        resume: Go on with the run in that folder from its last checkpoint.
+        dry_run: Read settings, questions and pictures, try the tools, say what would be done, and stop.
+        json_file: Write the result to this file: model, steps, stopped, seconds.
+    """
+    check_writable(json_file)
+    chosen = read_settings(RlSettings, config, read_flags(settings))
+    console = Console(highlight=False, emoji=False)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher started
+    with logs(logging.INFO if first else logging.ERROR):
+        figures = _plan(chosen, console) if dry_run else _train(chosen, run, resume, console if first else None)
+    if json_file is not None and first:
+        write_json(json_file, figures)
+
+
+def _plan(settings: RlSettings, console: Console) -> "dict[str, JsonValue]":
+    """Say what would be done, without a model."""
+    from foveal.train.environment import open_environment
+    from foveal.trajectory import ImageStore
+
+    environment = open_environment(settings)
+    pictures = sum(len(question.open(ImageStore()).images) for question in environment.questions)
+    isolation = asyncio.run(_probe(environment.sandbox)) if environment.sandbox is not None else None
+    console.print_json(json.dumps(settings.model_dump(mode="json")))
+    count, families = len(environment.questions), Counter(one.row.family or "-" for one in environment.questions)
+    console.print(f"{count:8} questions with {pictures} pictures", soft_wrap=True)
+    for family, number in sorted(families.items()):
+        console.print(f"{number:8}   {plain(family)}", markup=False)
+    tools = ", ".join(environment.tools.offered) or "none"
+    console.print(f"   tools: {tools}" + (f"; code is isolated by: {isolation}" if isolation else ""))
+    asked = settings.prompts * settings.rollouts
+    console.print(
+        f"{settings.steps:8} steps of {settings.prompts} x {settings.rollouts} = {asked} trajectories or more, "
+        f"{settings.updates * settings.steps} updates; {settings.steps * settings.prompts / count:.1f} passes or more",
+        style="bold",
+        soft_wrap=True,
+    )
+    sizes: dict[str, JsonValue] = {f"family.{family}": number for family, number in sorted(families.items())}
+    return {"questions": count, "pictures": pictures, "steps": settings.steps, "trajectories": asked, **sizes}
+
+
+async def _probe(sandbox: "LocalSandbox") -> str:
+    async with sandbox:
+        return await sandbox.probe()
+
+
+def _train(settings: RlSettings, run: Path, resume: bool, console: Console | None) -> "dict[str, JsonValue]":
+    from foveal.train.rl import run_rl
+
+    result = run_rl(settings, run, resume, os.environ.get(JUDGE_KEY) or api_key())
+    if console is not None:
+        if result.stopped is not None:
+            console.print(f"stopped by {result.stopped}", style="yellow", soft_wrap=True, markup=False)
+        console.print(f"{result.steps} steps of {settings.steps}, {result.seconds:.0f} s")
+        console.print(f"the checkpoint is {result.model}", style="bold", soft_wrap=True)
+    return {"model": result.model, "steps": result.steps, "stopped": result.stopped, "seconds": result.seconds}

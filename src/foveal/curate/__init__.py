@@ -1,0 +1,1 @@
+"""Question sets: where training and evaluation get what they ask."""

@@ -1,0 +1,91 @@
+"""Figures of a step of reinforcement learning, and the file that keeps them."""
+
+import json
+import os
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from foveal.train.advantage import GroupKind, has_loss
+from foveal.train.batch import trained_groups
+from foveal.train.monitors import measure
+from foveal.train.rl_settings import RlSettings
+from foveal.train.rollouts import Group
+from foveal.trajectory import StopReason, Trajectory
+
+
+def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: RlSettings) -> dict[str, float]:
+    """Figures of everything that was sampled in a step, thrown away or not.
+
+    groups/drawn, groups/<kind>; rollouts/sampled, /trained (have a loss), /masked (would have, but a limit ended
+    them), /unscored, /failed (the policy did); reward/<part>: mean where it is known; family/<name>/accuracy, /calls
+    (share of trajectories with a call); stop/<reason>: shares; and those of `monitors.measure`.
+    """
+    everything = [trajectory for group in groups for trajectory in group.trajectories]
+    kinds = Counter(group.kind for group in groups)
+    figures: dict[str, float] = {"groups/drawn": len(groups)}
+    figures |= {f"groups/{kind.value}": kinds[kind] for kind in GroupKind}
+    learned = [trajectory for group in trained_groups(groups, settings) for trajectory in group.trajectories]
+    with_loss = [_has_loss(trajectory, settings.mask_cut) for trajectory in learned]
+    figures["rollouts/sampled"] = len(everything)
+    figures["rollouts/trained"] = sum(with_loss)
+    figures["rollouts/masked"] = sum(_has_loss(trajectory, mask_cut=False) for trajectory in learned) - sum(with_loss)
+    figures["rollouts/unscored"] = sum("total" not in trajectory.reward for trajectory in everything)
+    figures["rollouts/failed"] = sum(t.stop_reason is StopReason.POLICY_ERROR for t in everything)
+    for part in sorted({part for trajectory in everything for part in trajectory.reward}):
+        figures[f"reward/{part}"] = statistics.fmean(t.reward[part] for t in everything if part in t.reward)
+    for family in sorted({t.question.family for t in everything if t.question.family}):
+        of_it = [trajectory for trajectory in everything if trajectory.question.family == family]
+        known = [trajectory.reward["accuracy"] for trajectory in of_it if "accuracy" in trajectory.reward]
+        if known:
+            figures[f"family/{family}/accuracy"] = statistics.fmean(known)
+        figures[f"family/{family}/calls"] = statistics.fmean(
+            any(turn.call is not None for turn in trajectory.turns) for trajectory in of_it
+        )
+    for reason, count in sorted(Counter(trajectory.stop_reason for trajectory in everything).items()):
+        figures[f"stop/{reason.value}"] = count / len(everything)
+    return figures | measure(everything, training)
+
+
+def _has_loss(trajectory: Trajectory, mask_cut: bool) -> bool:
+    return has_loss(trajectory, trajectory.reward.get("total"), mask_cut)
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one flat line a step.
+
+    Attributes:
+        lines: All of them, in order.
+    """
+
+    def __init__(self, path: Path, last: int):
+        """Take over the lines up to the step `last`; `truncate` makes the file so."""
+        self._path = path
+        written = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        # A killed process leaves at most a torn last line, of a step that is taken again.
+        whole: list[dict[str, JsonValue]] = [json.loads(line) for line in written[:-1]]
+        self.lines = [line for line in whole if isinstance(line["step"], int) and line["step"] <= last]
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The numbers of every step, for the monitors."""
+        return [{key: value for key, value in line.items() if isinstance(value, int | float)} for line in self.lines]
+
+    def truncate(self) -> None:
+        """Write the lines that were taken over, and no others."""
+        part = self._path.with_name(self._path.name + ".part")
+        with part.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in self.lines)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self._path)
+
+    def write_last(self) -> None:
+        """Add the last of `lines` to the file; it is on the disk when this returns."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self.lines[-1]) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
