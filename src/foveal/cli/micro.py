@@ -146,6 +146,27 @@ def scenes(
         console.print(f"  answer: {item.gold}", style="dim")
 
 
+@app.command(name="world")
+def write_world(
+    out: Path, *, n: Annotated[int, Parameter(validator=Number(gte=1))] = 4000, split: Split = "train", seed: int = 2
+) -> None:
+    """Write questions with their pictures, the search index and the prompt, as foveal rl takes them.
+
+    Args:
+        out: A new folder; questions.jsonl, pictures, index, system.txt and suffix.txt end up in it.
+        n: Questions, the five families in turn.
+        split: Countries of training (train) or of the tests (test), or those with edited facts (counterfactual).
+        seed: Of the questions; the teacher of the cold start answers those of seed 1.
+    """
+    from foveal.micro.questionset import write_world as write
+
+    console = Console(highlight=False)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("drawing", total=n)
+        questions = write(out, split, n, seed, lambda: progress.advance(task))
+    console.print(f"{n} questions: {questions}", soft_wrap=True, markup=False)
+
+
 def table(numbers: "Mapping[str, float]", title: str) -> Table:
     """Figures of `micro.bench.figures` as a table."""
     out = Table(title=title, title_justify="left")

@@ -13,6 +13,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pydantic import JsonValue
+
 from foveal.micro import scenes
 from foveal.micro.facts import Country, counterfactual, countries, split
 from foveal.trajectory import ImageStore, Question
@@ -65,12 +67,17 @@ class Item(NamedTuple):
             images=(store.put(self.scene.image),),
             gold=(self.gold,),
             family=self.family,
-            meta={
-                "kind": self.kind,
-                "boxes": [list(board.box) for board in self.boards],
-                "country": self.country.name if self.country else None,
-            },
+            meta=self.meta,
         )
+
+    @property
+    def meta(self) -> dict[str, JsonValue]:
+        """What a record of the question keeps of the truth."""
+        return {
+            "kind": self.kind,
+            "boxes": [list(board.box) for board in self.boards],
+            "country": self.country.name if self.country else None,
+        }
 
 
 def facts_of(split_name: str) -> tuple[Country, ...]:

@@ -60,7 +60,7 @@ class Learner:
         if settings.freeze_vision:
             model.model.visual.requires_grad_(False)  # the projector (merger) is a part of it
         if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.activation_checkpointing_enable()
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         optimizer = torch.optim.AdamW(
             self.trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay

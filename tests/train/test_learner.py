@@ -1,0 +1,278 @@
+import copy
+import dataclasses
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from foveal.errors import TrainingError
+from foveal.policy.encoding import Patches
+from foveal.train.batch import Sample, load, micro_batches, shares
+from foveal.train.learner import Learner
+from foveal.train.pictures import encode
+from foveal.train.rl_settings import RlSettings
+from foveal.train.rollouts import compare
+from foveal.train.tokens import from_trajectory
+from foveal.trajectory import StopReason
+
+ADVANTAGES = (1.0, -0.5, 0.3, -1.2, 0.8, 0.1, -0.9)
+
+
+@pytest.fixture
+def settings(tiny_checkpoint):
+    def make(**changed):
+        values = {"model": tiny_checkpoint, "questions": "q.jsonl", "max_grad_norm": 1e9, "learning_rate": 1e-3}
+        return RlSettings.model_validate({**values, **changed})
+
+    return make
+
+
+@pytest.fixture
+def samples(policy, store, written):
+    """Seven trajectories of different lengths, five with pictures; what their sampler recorded is made up."""
+    found = []
+    for seed, advantage in enumerate(ADVANTAGES):
+        trajectory = written(seed, "red" * (1 + seed % 3), with_pictures=seed not in (2, 5))
+        one, _ = from_trajectory(trajectory, store, policy.encoder, 10_000)
+        recorded = np.random.default_rng(seed).uniform(-3, 0, len(one.ids)).astype(np.float32)
+        found.append(Sample(dataclasses.replace(one, logprobs=recorded * one.loss_mask), advantage))
+    return found
+
+
+@pytest.fixture
+def learner(policy):
+    def make(settings):
+        return Learner(settings, Accelerator(cpu=True), copy.deepcopy(policy.model), policy.encoder)
+
+    return make
+
+
+def _gradients(learner):
+    """The gradients of every optimizer step from now on, by name."""
+    found = []
+
+    def note(optimizer, args, kwargs):
+        found.append({name: w.grad.clone() for name, w in learner.trained.items() if w.grad is not None})
+
+    learner.optimizer.optimizer.register_step_pre_hook(note)
+    return found
+
+
+def _apart(one, other):
+    """Largest difference, relative to the largest entry."""
+    assert one.keys() == other.keys()
+    scale = max(float(gradient.abs().max()) for gradient in one.values())
+    return max(float((one[name] - other[name]).abs().max()) for name in one) / scale
+
+
+@pytest.mark.parametrize("mean", ["token", "sequence"])
+@pytest.mark.parametrize("freeze", [True, False])
+def test_gradients_do_not_depend_on_the_micro_batches(settings, samples, learner, mean, freeze, policy):
+    if freeze:
+        samples = _with_features(samples, policy)
+    found = []
+    for most in (100_000, 400, 1):
+        chosen = settings(micro_tokens=most, freeze_vision=freeze, loss={"mean": mean, "importance": "token"})
+        one = learner(chosen)
+        gradients = _gradients(one)
+        learned = one.learn([samples])
+        assert learned.updates == 1
+        found.append(gradients[0])
+    assert _apart(found[0], found[1]) < 1e-5 and _apart(found[0], found[2]) < 1e-5
+    assert any("visual" in name for name in found[0]) is not freeze
+
+
+def _with_features(samples, policy):
+    """The samples as they are where the tower is frozen."""
+    known = {}
+    for sample in samples:
+        for picture in sample.sequence.images:
+            grid = torch.tensor([picture.grid])
+            with torch.inference_mode():
+                encoded = policy.model.get_image_features(torch.from_numpy(picture.values), grid).pooler_output[0]
+            known[id(picture)] = Patches(encoded.numpy(), picture.grid)
+    return [
+        dataclasses.replace(
+            sample,
+            sequence=dataclasses.replace(sample.sequence, images=[known[id(one)] for one in sample.sequence.images]),
+        )
+        for sample in samples
+    ]
+
+
+def test_features_of_a_frozen_tower_give_the_gradients_of_the_pictures(settings, samples, learner, policy):
+    plain, cached = learner(settings(freeze_vision=False)), learner(settings())
+    whole, frozen = _gradients(plain), _gradients(cached)
+    plain.learn([samples])
+    cached.learn([_with_features(samples, policy)])
+    language = {name: gradient for name, gradient in whole[0].items() if "visual" not in name}
+    assert _apart(language, frozen[0]) < 1e-5
+
+
+def test_features_are_computed_once_for_each_picture_and_alike_in_any_company(policy, store, picture):
+    refs = [picture(84, 56, 1), picture(56, 112, 2), picture(84, 56, 1), picture(140, 84, 3)]
+    together = encode(policy.model, policy.encoder, ((ref, store) for ref in refs))
+    assert len(together) == 3
+    for ref in refs:
+        alone = encode(policy.model, policy.encoder, [(ref, store)])[ref.sha256]
+        assert alone.grid == together[ref.sha256].grid
+        np.testing.assert_allclose(alone.values, together[ref.sha256].values, atol=1e-5)
+
+
+def test_several_updates_take_their_ratio_against_the_weights_before_the_first(settings, samples, learner):
+    one = learner(settings(freeze_vision=False, prompts=8, updates=3))
+    learned = one.learn([samples[:3], samples[3:5], samples[5:]])
+    figures = learned.figures.means()
+    assert (learned.updates, one.updates) == (3, 3)
+    assert figures["ratio_max"] > 1.01
+    single = learner(settings(freeze_vision=False)).learn([samples]).figures.means()
+    assert single["ratio_max"] == pytest.approx(1.0)
+    assert figures["tokens"] == single["tokens"] == sum(int(sample.sequence.loss_mask.sum()) for sample in samples)
+
+
+def test_a_share_without_trained_tokens_takes_no_step(settings, samples, learner):
+    one = learner(settings(freeze_vision=False, weight_decay=0.1))
+    before = {name: weight.detach().clone() for name, weight in one.trained.items()}
+    learned = one.learn([[], []])
+    assert (learned.updates, learned.grad_norm, one.updates) == (0, 0.0, 0)
+    assert all(torch.equal(before[name], weight) for name, weight in one.trained.items())
+    assert one.learn([[], samples]).updates == 1
+
+
+def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(settings, samples, learner):
+    one = learner(settings(freeze_vision=False))
+    before = {name: weight.detach().clone() for name, weight in one.trained.items()}
+    with pytest.raises(TrainingError, match="the gradient is nan"):
+        one.learn([[dataclasses.replace(samples[0], advantage=float("nan"))]])
+    assert all(torch.equal(before[name], weight) for name, weight in one.trained.items())
+
+
+def test_the_rate_rises_over_the_warm_up_and_stays(settings, samples, learner):
+    one = learner(settings(freeze_vision=False, warmup_updates=4))
+    rates = []
+    for _ in range(6):
+        one.learn([samples[:1]])
+        rates.append(one.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3])
+
+
+def test_a_reference_holds_the_model_back(settings, samples, policy):
+    chosen = settings(freeze_vision=False, loss={"kl": 5.0})
+    one = Learner(chosen, Accelerator(cpu=True), copy.deepcopy(policy.model), policy.encoder, policy.model)
+    assert one.learn([samples]).figures.means()["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert one.learn([samples]).figures.means()["kl"] > 1e-4
+
+
+def test_checkpointed_activations_change_no_gradient(settings, samples, learner):
+    found = []
+    for on in (False, True):
+        one = learner(settings(freeze_vision=False, gradient_checkpointing=on))
+        gradients, passes = _gradients(one), []
+        first = one.model.model.language_model.layers[0].input_layernorm
+        first.register_forward_pre_hook(lambda *_, passes=passes: passes.append(1))
+        one.learn([samples])
+        assert len(passes) == 1 + on
+        assert not one.model.training  # the sampler needs it so
+        found.append(gradients[0])
+    assert _apart(*found) < 1e-5
+
+
+def test_micro_batches_hold_sequences_of_about_the_same_length(samples):
+    lengths = [len(sample.sequence.ids) for sample in samples]
+    for most in (1, 2 * min(lengths), 3 * max(lengths)):
+        batches = micro_batches(samples, most)
+        sizes = [[len(sample.sequence.ids) for sample in batch] for batch in batches]
+        assert [length for size in sizes for length in size] == sorted(lengths, reverse=True)
+        assert all(len(size) == 1 or max(size) * len(size) <= most for size in sizes)
+    assert len(micro_batches(samples, 3 * max(lengths))) <= 3
+
+
+def test_only_what_has_a_loss_is_learned_from(settings, policy, store, written):
+    chosen = settings(prompts=4, updates=2)
+
+    def group(draw, *ends):
+        members = []
+        for number, (total, reason) in enumerate(ends):
+            reward = {} if total is None else {"accuracy": float(total > 0), "total": total}
+            update = {"id": f"{draw}-{number}", "reward": reward, "stop_reason": reason}
+            members.append(written(draw).model_copy(update=update))
+        return compare(draw, members, chosen)
+
+    answered, cut, failed = StopReason.ANSWERED, StopReason.MAX_TOKENS, StopReason.POLICY_ERROR
+    groups = [
+        group(0, (1.0, answered), (0.0, answered), (0.0, cut), (0.0, failed), (None, answered)),
+        group(1, (1.0, answered), (1.0, answered)),
+        group(2, (1.0, answered), (0.0, answered)),
+    ]
+    first, second = shares(groups, policy.encoder, chosen)
+    assert [one.advantage for one in first] == pytest.approx([1.5, -0.5], abs=1e-5)
+    assert [one.advantage for one in second] == pytest.approx([0.7071, -0.7071], abs=1e-3)
+    unmasked = shares(groups, policy.encoder, chosen.model_copy(update={"mask_cut": False}))
+    assert [len(part) for part in unmasked] == [3, 2]
+    everything = shares(groups, policy.encoder, chosen.model_copy(update={"dynamic_sampling": False}))
+    assert [len(part) for part in everything] == [4, 2]
+    sample = load(first[0], policy.encoder, store, {})
+    assert [patches.grid for patches in sample.sequence.images] == [(1, 4, 6), (1, 4, 4)]
+
+
+RANK = """
+import pickle, sys
+from pathlib import Path
+import torch
+from accelerate import Accelerator
+from foveal.policy.encoding import ChatEncoder
+from foveal.policy.transformers import load_model
+from foveal.train.learner import Learner
+
+folder = Path(sys.argv[1])
+accelerator = Accelerator(cpu=True)
+assert accelerator.num_processes == 2
+settings, splits = pickle.loads((folder / "work.pickle").read_bytes())
+for number, split in enumerate(splits):
+    learner = Learner(settings, accelerator, load_model(settings.model, "cpu"), ChatEncoder.load(settings.model))
+    found = []
+    learner.optimizer.optimizer.register_step_pre_hook(
+        lambda *_: found.append({name: weight.grad.clone() for name, weight in learner.trained.items()})
+    )
+    learned = learner.learn([split[accelerator.process_index]])
+    torch.save((found, learned.figures.means()), folder / f"{number}-{accelerator.process_index}.pt")
+"""
+
+
+def test_two_processes_have_the_gradients_of_one(settings, samples, learner, tmp_path):
+    """Unevenly shared, and all in one process while the other has nothing to train on."""
+    chosen = settings(freeze_vision=False, micro_tokens=300, loss={"importance": "token"})
+    alone = learner(chosen)
+    wanted = _gradients(alone)
+    figures = alone.learn([samples]).figures.means()
+    splits = [(samples[:2], samples[2:]), (samples, [])]
+    (tmp_path / "work.pickle").write_bytes(pickle.dumps((chosen, splits)))
+    _run_two(tmp_path)
+    for number in range(len(splits)):
+        for rank in range(2):
+            found, means = torch.load(tmp_path / f"{number}-{rank}.pt", weights_only=False)
+            assert len(found) == 1
+            assert _apart(wanted[0], found[0]) < 1e-5
+            assert means == pytest.approx(figures, rel=1e-4, abs=1e-6)
+
+
+def _run_two(folder):
+    """Run the program above in two processes that know of each other, as a launcher would."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    processes = []
+    for rank in "01":
+        world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        env = {**os.environ, **world, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
+        words = [sys.executable, "-c", RANK, str(folder)]
+        processes.append(subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True))
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-2000:]
