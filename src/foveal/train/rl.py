@@ -265,7 +265,11 @@ class _Trainer:
             if isinstance(before, list) and alarm.name not in before:
                 log.warning("step %d: alarm %s", self.step, alarm)
         if not line["updates"]:
-            log.warning("step %d: no group had anything to compare, so nothing was learned", self.step)
+            log.warning(
+                "step %(step)d: nothing was learned: %(groups/informative)d of %(groups/drawn)d groups have something to "
+                "compare, %(rollouts/trained)d of %(rollouts/sampled)d trajectories have a loss",
+                line,
+            )
         log.info(_said(line))
 
     def _stop(self) -> Alarm | None:
