@@ -281,6 +281,8 @@ def test_two_processes_share_a_run(rl_settings, tmp_path):
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     run_rl(settings, tmp_path / "one")
+    kept = read_run(tmp_path / "two" / "rollouts" / "step-000001").trajectories
+    assert {trajectory.settings["group"]["draw"] for trajectory in kept} == {0, 2}, "the other process has 1 and 3"
     for two, one in zip(_lines(tmp_path / "two"), _lines(tmp_path / "one"), strict=True):
         assert _same(two, one), (two, one)
     one, two = _weights(tmp_path / "one" / "model"), _weights(tmp_path / "two" / "model")
