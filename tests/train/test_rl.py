@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -104,6 +105,22 @@ def test_without_dynamic_sampling_no_question_is_replaced(rl_settings, tmp_path,
     run_rl(settings, tmp_path / "run")
     (line,) = _lines(tmp_path / "run")
     assert (line["groups/drawn"], line["rollouts/sampled"], line["updates"]) == (2, 8, 1)
+
+
+def test_what_a_judge_that_is_down_leaves_unscored_is_not_trained_on(rl_settings, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+    judge = {"url": nobody, "model": "m", "max_retries": 0}
+    run_rl(rl_settings(steps=1, prompts=4, rollouts=8, sampling_budget=1, reward={"judge": judge}), tmp_path / "run")
+    (line,) = _lines(tmp_path / "run")
+    assert 5 < line["rollouts/unscored"] < 27
+    assert line["rollouts/trained"] <= 32 - line["rollouts/unscored"]
+    # `red` is right by rule; nobody says whether `blue` is.
+    kept = read_run(tmp_path / "run" / "rollouts" / "step-000001").trajectories
+    unscored = [one for one in kept if one.unscored]
+    assert {one.answer for one in unscored if "judge" in one.unscored} == {"blue"}
+    assert {one.settings["group"]["advantage"] for one in unscored} == {0.0}
+    assert {one.reward["accuracy"] for one in kept if one.answer == "red"} == {1.0}
 
 
 def test_trajectories_that_a_limit_ended_are_masked(rl_settings, tmp_path):
