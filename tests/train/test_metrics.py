@@ -39,12 +39,27 @@ def test_figures_of_a_step_by_hand(group):
     ]
     figures = summarize(groups, {"entropy": 0.5}, SETTINGS)
     wanted = {
-        "groups/drawn": 3, "groups/informative": 1, "groups/all_right": 1, "groups/all_wrong": 0, "groups/unscored": 1,
-        "rollouts/sampled": 8, "rollouts/trained": 2, "rollouts/masked": 1, "rollouts/unscored": 1,
-        "rollouts/failed": 1, "reward/total": 6 / 7, "reward/accuracy": 3 / 7, "family/direct/accuracy": 1 / 4,
-        "family/search/accuracy": 2 / 3, "family/direct/calls": 1 / 2, "family/search/calls": 1 / 2, "stop/answered": 6 / 8, "stop/policy_error": 1 / 8,
-        "calls/rate": 1 / 2, "policy/entropy": 0.5,
-    }  # fmt: skip
+        "groups/drawn": 3,
+        "groups/informative": 1,
+        "groups/all_right": 1,
+        "groups/all_wrong": 0,
+        "groups/unscored": 1,
+        "rollouts/sampled": 8,
+        "rollouts/trained": 2,
+        "rollouts/masked": 1,
+        "rollouts/unscored": 1,
+        "rollouts/failed": 1,
+        "reward/total": 6 / 7,
+        "reward/accuracy": 3 / 7,
+        "family/direct/accuracy": 1 / 4,
+        "family/search/accuracy": 2 / 3,
+        "family/direct/calls": 1 / 2,
+        "family/search/calls": 1 / 2,
+        "stop/answered": 6 / 8,
+        "stop/policy_error": 1 / 8,
+        "calls/rate": 1 / 2,
+        "policy/entropy": 0.5,
+    }
     assert {name: figures[name] for name in wanted} == pytest.approx(wanted)
     loose = summarize(groups, {}, SETTINGS.model_copy(update={"dynamic_sampling": False, "mask_cut": False}))
     assert (loose["rollouts/trained"], loose["rollouts/masked"]) == (6, 0)
