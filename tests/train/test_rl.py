@@ -75,7 +75,10 @@ def test_a_model_learns_from_the_reward_of_its_own_answers(rl_settings, tmp_path
 
 
 def test_what_was_sampled_can_be_looked_at(rl_settings, tmp_path):
-    run_rl(rl_settings(steps=2, prompts=3, saved_groups=2, dynamic_sampling=False), tmp_path / "run")
+    told = []
+    settings = rl_settings(steps=2, prompts=3, saved_groups=2, dynamic_sampling=False)
+    run_rl(settings, tmp_path / "run", on_step=told.append)
+    assert told == _lines(tmp_path / "run")
     for step in (1, 2):
         folder = tmp_path / "run" / "rollouts" / f"step-{step:06d}"
         kept = read_run(folder)

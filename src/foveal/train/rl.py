@@ -18,6 +18,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -65,7 +66,13 @@ class RlResult:
     """Of this session."""
 
 
-def run_rl(settings: RlSettings, run: Path, resume: bool = False, judge_key: str | None = None) -> RlResult:
+def run_rl(
+    settings: RlSettings,
+    run: Path,
+    resume: bool = False,
+    judge_key: str | None = None,
+    on_step: Callable[[dict[str, JsonValue]], object] | None = None,
+) -> RlResult:
     """Train, and save the result to `run/model`.
 
     Args:
@@ -73,6 +80,7 @@ def run_rl(settings: RlSettings, run: Path, resume: bool = False, judge_key: str
         run: Folder of the run; made here.
         resume: Go on from the last checkpoint of a run that was interrupted or stopped.
         judge_key: Sent to the judge, if the reward has one.
+        on_step: Called with every new line of metrics, in the main process: for a tracker.
 
     Raises:
         ConfigError: The folder holds a run (or none, to resume), or the settings do not fit it or the processes.
@@ -90,11 +98,15 @@ def run_rl(settings: RlSettings, run: Path, resume: bool = False, judge_key: str
             "set prompts to a multiple",
         )
     _check_run(settings, run, resume)
-    return asyncio.run(_run(settings, run, resume, judge_key, accelerator))
+    return asyncio.run(_run(settings, run, judge_key, on_step, accelerator))
 
 
 async def _run(
-    settings: RlSettings, run: Path, resume: bool, judge_key: str | None, accelerator: Accelerator
+    settings: RlSettings,
+    run: Path,
+    judge_key: str | None,
+    on_step: Callable[[dict[str, JsonValue]], object] | None,
+    accelerator: Accelerator,
 ) -> RlResult:
     environment = open_environment(settings)
     try:
@@ -109,7 +121,7 @@ async def _run(
         accelerator.wait_for_everyone()
         judge = open_judge(settings.reward.judge, judge_key, run) if settings.reward.judge else None
         with no_progress_bars():
-            return await _Trainer(settings, run, accelerator, environment, judge).run()
+            return await _Trainer(settings, run, accelerator, environment, judge).run(on_step)
     finally:
         if environment.sandbox is not None:
             await environment.sandbox.aclose()
@@ -159,7 +171,7 @@ class _Trainer:
         place = accelerator.process_index, accelerator.num_processes
         self.rollouts = Rollouts(settings, environment, self.policy, judge, *place)
 
-    async def run(self) -> RlResult:
+    async def run(self, on_step: Callable[[dict[str, JsonValue]], object] | None) -> RlResult:
         """All steps that are left."""
         began, first = time.monotonic(), self.step
         self._forget_what_comes_again()
@@ -168,6 +180,8 @@ class _Trainer:
             seconds = time.monotonic() - began
             line["seconds/left"] = round(seconds / (self.step - first) * (self.settings.steps - self.step), 1)
             self._write(line)
+            if on_step is not None and self.accelerator.is_main_process:
+                on_step(line)
             if not self.step % self.settings.save_steps or self.step == self.settings.steps or self._stop():
                 self._save()
         stop = self._stop() if self.step < self.settings.steps else None
@@ -266,8 +280,8 @@ class _Trainer:
                 log.warning("step %d: alarm %s", self.step, alarm)
         if not line["updates"]:
             log.warning(
-                "step %(step)d: nothing was learned: %(groups/informative)d of %(groups/drawn)d groups have something to "
-                "compare, %(rollouts/trained)d of %(rollouts/sampled)d trajectories have a loss",
+                "step %(step)d: nothing was learned: %(groups/informative)d of %(groups/drawn)d groups have something "
+                "to compare, %(rollouts/trained)d of %(rollouts/sampled)d trajectories have a loss",
                 line,
             )
         log.info(_said(line))
