@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from foveal.cli import main
+from foveal.config import read_settings
 from foveal.curate.questions import read_questions
 from foveal.errors import InputError
 from foveal.micro import world
@@ -14,6 +15,7 @@ from foveal.micro.questionset import write_world
 from foveal.policy.encoding import ChatEncoder
 from foveal.protocol import load_profile
 from foveal.records import read_run
+from foveal.train.rl_settings import RlSettings
 from foveal.trajectory import ImageStore
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "micro" / "rl.toml"
@@ -38,6 +40,12 @@ def test_the_prompt_is_the_one_that_the_model_was_taught(written: Path):
     profile = load_profile("foveal", written / "system.txt", written / "suffix.txt")
     mine, taught = profile, world.profile(tools=True)
     assert (mine.system_prompt, mine.user_suffix) == (taught.system_prompt, taught.user_suffix)
+
+
+def test_the_recipe_has_the_budgets_of_the_world():
+    settings = read_settings(RlSettings, RECIPE, {})
+    assert settings.limits.model_copy(update={"wall_seconds": world.LIMITS.wall_seconds}) == world.LIMITS
+    assert (settings.tools.hits, settings.thumbnails) == (world.NUM_HITS, world.profile(tools=True).thumbnails)
 
 
 def test_a_world_is_never_overwritten(written: Path):
