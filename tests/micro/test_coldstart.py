@@ -12,7 +12,7 @@ from foveal.policy.encoding import ChatEncoder
 from foveal.policy.transformers import load_model
 from foveal.records import read_run
 
-TINY = ColdStartSettings(questions=5, epochs=1, batch_size=2, threads=1)
+TINY = ColdStartSettings(questions=5, worlds=2, epochs=1, batch_size=2, threads=1)
 
 
 def test_from_the_teacher_to_a_checkpoint_and_again(encoder: ChatEncoder, tmp_path: Path):
@@ -22,6 +22,7 @@ def test_from_the_teacher_to_a_checkpoint_and_again(encoder: ChatEncoder, tmp_pa
     folder = cold_start(TINY, base, run, False, said.append)
 
     taught = read_run(run / "teacher").trajectories
+    assert {t.question.id.split("-")[2] for t in taught} == {"0", "1"}, "both worlds are asked about"
     assert f"teacher: {len(taught)} of 5 trajectories kept" in said
     assert json.loads((run / "training" / "result.json").read_text())["fits"]["whole"] == len(taught) >= 4
     before, after = load_file(base / "model.safetensors"), load_file(folder / "model.safetensors")
@@ -34,8 +35,8 @@ def test_from_the_teacher_to_a_checkpoint_and_again(encoder: ChatEncoder, tmp_pa
     again = load_file(folder / "model.safetensors")
     assert all(again[name].equal(after[name]) for name in after)
 
-    for changed in ({"questions": 6}, {"seed": 2}):
-        with pytest.raises(ConfigError, match="5 questions of seed 1"):
+    for changed in ({"questions": 6}, {"worlds": 3}, {"seed": 2}):
+        with pytest.raises(ConfigError, match="5 questions of seed 1 in 2 worlds"):
             cold_start(TINY.model_copy(update=changed), base, run, True, said.append)
     with pytest.raises(ConfigError):  # what the training itself depends on
         cold_start(TINY.model_copy(update={"epochs": 2}), base, run, True, said.append)

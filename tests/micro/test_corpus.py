@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from foveal.micro import facts, scenes
-from foveal.micro.corpus import Names, conversation
+from foveal.micro.corpus import Names, conversation, invented
 from foveal.micro.pool import Drawn
 
 WORDS = """
@@ -71,3 +71,14 @@ def test_flags_of_the_test_split_are_never_drawn(pool: list[Drawn]):
     test = {country.code for country in facts.split("test")}
     assert not {board.flag for drawn in pool for board in drawn.boards} & test
     assert {board.colour for drawn in pool for board in drawn.boards} == set(scenes.COLOURS)
+
+
+def test_invented_worlds_keep_the_flags_and_no_name():
+    world, other = invented("a"), invented("b")
+    assert invented("a") == world
+    real = {name for country in facts.countries() for name in (country.name, country.capital)}
+    names = [name for country in world for name in (country.name, country.capital)]
+    assert [c.code for c in world] == [c.code for c in facts.countries()]
+    assert len(set(names)) == len(names)
+    assert not real & set(names)
+    assert len({c.name for c in world} & {c.name for c in other}) < len(world) / 2

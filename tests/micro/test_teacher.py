@@ -6,15 +6,19 @@ import pytest
 from foveal.micro import synthesize, world
 from foveal.micro.bench import figures
 from foveal.micro.facts import counterfactual
-from foveal.micro.questions import FAMILIES
+from foveal.micro.questions import FAMILIES, Item, sample
 from foveal.records import RunWriter, read_run
 from foveal.tools.sandbox import LocalSandbox
 from foveal.tools.session import Tools
 
 
+def asked(count: int) -> list[tuple[str, Item]]:
+    return [(str(index), item) for index, item in enumerate(sample("train", count, 0))]
+
+
 def test_the_teacher_answers_every_family_through_the_real_tools(real_tools: Tools, tmp_path: Path):
     with RunWriter(tmp_path) as writer:
-        kept = asyncio.run(synthesize.synthesize("train", 25, 0, real_tools, writer))
+        kept = asyncio.run(synthesize.synthesize(asked(25), real_tools, writer))
     run = read_run(tmp_path)
     assert len(run.trajectories) == kept >= 23  # an image search may find another flag; that one is not kept
     assert {t.question.family for t in run.trajectories} == set(FAMILIES)
@@ -35,7 +39,7 @@ def test_a_trajectory_that_the_tools_led_astray_is_not_kept(tmp_path: Path):
     tools = world.tools(tmp_path / "index", sandbox)
 
     async def run(writer: RunWriter) -> int:
-        kept = await synthesize.synthesize("train", 25, 0, tools, writer)
+        kept = await synthesize.synthesize(asked(25), tools, writer)
         await sandbox.aclose()
         return kept
 
@@ -49,7 +53,7 @@ def test_a_trajectory_that_the_tools_led_astray_is_not_kept(tmp_path: Path):
 @pytest.mark.parametrize("status", ["error", "timeout"])
 def test_a_failed_cell_is_not_verified(real_tools: Tools, tmp_path: Path, status: str):
     with RunWriter(tmp_path) as writer:
-        asyncio.run(synthesize.synthesize("train", 3, 0, real_tools, writer))
+        asyncio.run(synthesize.synthesize(asked(3), real_tools, writer))
     good = next(t for t in read_run(tmp_path).trajectories if t.turns[0].observation)
     turn = good.turns[0]
     cell = turn.observation.cell.model_copy(update={"status": status})
@@ -60,7 +64,7 @@ def test_a_failed_cell_is_not_verified(real_tools: Tools, tmp_path: Path, status
 
 def test_a_search_without_hits_is_not_verified(real_tools: Tools, tmp_path: Path):
     with RunWriter(tmp_path) as writer:
-        asyncio.run(synthesize.synthesize("train", 3, 0, real_tools, writer))
+        asyncio.run(synthesize.synthesize(asked(3), real_tools, writer))
     good = next(t for t in read_run(tmp_path).trajectories if len(t.turns) > 2 and t.turns[1].observation)
     turn = good.turns[1]
     assert turn.observation.hits

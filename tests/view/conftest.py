@@ -167,6 +167,7 @@ def add_trajectories(writer: RunWriter) -> None:
             turns=(bad, trap, found),
             answer=HOSTILE,
             error=HOSTILE,
+            unscored=HOSTILE,
             stop_reason=StopReason.POLICY_ERROR,
             reward={HOSTILE: 1.0},
             settings={HOSTILE: HOSTILE},

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from foveal.errors import ConfigError
-from foveal.micro import facts, world
+from foveal.micro import corpus, facts, world
 from foveal.micro.model import save
+from foveal.micro.questions import about
 from foveal.micro.settings import ColdStartSettings
 from foveal.micro.synthesize import synthesize
 from foveal.policy.encoding import ChatEncoder
@@ -38,14 +39,15 @@ def cold_start(settings: ColdStartSettings, base: Path, run: Path, resume: bool,
     if settings.threads:
         torch.set_num_threads(settings.threads)
     done = run / TEACHER / "done.json"
-    asked = {"questions": settings.questions, "seed": settings.seed}
+    asked = {"questions": settings.questions, "worlds": settings.worlds, "seed": settings.seed}
     if not done.exists():
         kept = asyncio.run(_teach(settings, run / TEACHER, report))
         done.write_text(json.dumps({**asked, "kept": kept}) + "\n", encoding="utf-8")
     taught = json.loads(done.read_text(encoding="utf-8"))
     if {name: taught[name] for name in asked} != asked:
         raise ConfigError(
-            f"the teacher of {run} answered {taught['questions']} questions of seed {taught['seed']}",
+            f"the teacher of {run} answered {taught['questions']} questions of seed {taught['seed']} "
+            f"in {taught['worlds']} worlds",
             "use the same settings again, or name another folder",
         )
     report(f"teacher: {taught['kept']} of {taught['questions']} trajectories kept")
@@ -75,7 +77,10 @@ def sft_settings(settings: ColdStartSettings, base: Path, run: Path) -> SftSetti
 
 
 async def _teach(settings: ColdStartSettings, folder: Path, report: Callable[[str], None]) -> int:
-    """The teacher's run, begun anew: a part of one from an interrupted session is thrown away."""
+    """The teacher's run, begun anew: a part of one from an interrupted session is thrown away.
+
+    Real names alone would be learned by heart: there are a hundred. So all worlds but the first have invented ones.
+    """
     for leftover in folder.glob("trajectories.jsonl"):
         leftover.unlink()
     finished = 0
@@ -86,9 +91,16 @@ async def _teach(settings: ColdStartSettings, folder: Path, report: Callable[[st
         if finished % 250 == 0:
             report(f"teacher: {finished} of {settings.questions} questions")
 
-    with tempfile.TemporaryDirectory(prefix="foveal-world-") as index:
-        world.build(Path(index), facts.countries())
-        async with LocalSandbox() as sandbox:
-            with RunWriter(folder) as writer:
-                tools = world.tools(Path(index), sandbox)
-                return await synthesize("train", settings.questions, settings.seed, tools, writer, on_done)
+    kept, codes = 0, {country.code for country in facts.split("train")}
+    async with LocalSandbox() as sandbox:
+        with RunWriter(folder) as writer:
+            for number in range(settings.worlds):
+                told = facts.countries() if number == 0 else corpus.invented(f"{settings.seed}-{number}")
+                known = [country for country in told if country.code in codes]
+                name = f"train-{settings.seed}-{number}"
+                count = len(range(number, settings.questions, settings.worlds))
+                items = ((f"{name}-{index}", item) for index, item in enumerate(about(known, count, name)))
+                with tempfile.TemporaryDirectory(prefix="foveal-world-") as index_folder:
+                    world.build(Path(index_folder), told)
+                    kept += await synthesize(items, world.tools(Path(index_folder), sandbox), writer, on_done)
+    return kept

@@ -81,6 +81,31 @@ class Names:
         return facts.Country("xx", self.name(rng), self.name(rng), continent, population, area)
 
 
+def invented(seed: str) -> tuple[facts.Country, ...]:
+    """All countries under invented names, with invented capitals and changed figures; no name occurs twice, or really.
+
+    Only the codes, and so the flags, are real: what is said about them can be read, but not known.
+    """
+    rng, names = random.Random(seed), Names()
+    taken = {name for country in facts.countries() for name in (country.name, country.capital)}
+
+    def name() -> str:
+        while (made := names.name(rng)) in taken:
+            continue
+        taken.add(made)
+        return made
+
+    return tuple(
+        country._replace(
+            name=name(),
+            capital=name(),
+            population=max(1, round(country.population * rng.uniform(0.4, 2.5))),
+            area=max(1, round(country.area * rng.uniform(0.4, 2.5))),
+        )
+        for country in facts.countries()
+    )
+
+
 def conversation(rng: random.Random, pool: Sequence[Drawn], names: Names) -> Conversation:
     """A conversation about one or two of: a scene, close views, text; in tags if its first message asks for them.
 

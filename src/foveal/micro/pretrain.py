@@ -165,7 +165,7 @@ class Outcome(NamedTuple):
     loss: Tensor
     """Mean loss on reply tokens."""
     dense: dict[str, Tensor]
-    """Losses of the dense labels by name (`scene`, `digits`, `pointing`, `copying`), where the batch has such labels."""
+    """Losses of the dense labels (`scene`, `digits`, `pointing`, `copying`), where the batch has such labels."""
     right: Tensor
     """Whether each reply token was predicted right, (batch, width - 1) bool."""
 

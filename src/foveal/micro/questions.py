@@ -124,10 +124,13 @@ def _gold(kind: str, scene: scenes.Scene, boards: Sequence[scenes.Board], countr
 
 def sample(split_name: str, count: int, seed: int) -> Iterator[Item]:
     """`count` questions of a split, the families in turn. The same seed gives the same questions."""
-    known = asked_countries(split_name)
+    return about(asked_countries(split_name), count, f"{split_name}-{seed}")
+
+
+def about(known: Sequence[Country], count: int, seed: str) -> Iterator[Item]:
+    """`count` questions about countries of `known`, the families in turn. The same seed gives the same questions."""
     for index in range(count):
-        rng = random.Random(f"{split_name}-{seed}-{index}")
-        yield make(rng, FAMILIES[index % len(FAMILIES)], known)
+        yield make(random.Random(f"{seed}-{index}"), FAMILIES[index % len(FAMILIES)], known)
 
 
 def templates() -> Iterator[str]:

@@ -41,13 +41,15 @@ class ColdStartSettings(Settings):
 
     seed: int = 1
     """Of the questions and the order of training."""
-    questions: int = Field(4000, ge=5)
-    """Questions of the training split that the teacher answers; what it got right is learned."""
+    questions: int = Field(6000, ge=5)
+    """Questions about the flags of the training split that the teacher answers; what it got right is learned."""
+    worlds: int = Field(40, ge=1)
+    """Worlds over which the questions are spread: the real one, and others with invented names and figures."""
     epochs: int = Field(3, ge=1)
     """Passes over the trajectories."""
     batch_size: int = Field(16, ge=1)
     """Trajectories of one step."""
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
     """Highest learning rate of a cosine schedule."""
     threads: int = Field(0, ge=0)
     """CPU threads; 0: as torch chooses."""

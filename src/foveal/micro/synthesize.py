@@ -4,11 +4,11 @@ Verified: the final answer is right, every code cell ran without an error, every
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from foveal.agent import Agent
 from foveal.micro import world
-from foveal.micro.questions import Item, sample
+from foveal.micro.questions import Item
 from foveal.micro.teacher import turn
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import RunWriter
@@ -27,22 +27,20 @@ def verified(trajectory: Trajectory) -> bool:
 
 
 async def synthesize(
-    split: str,
-    count: int,
-    seed: int,
+    items: Iterable[tuple[str, Item]],
     tools: Tools,
     writer: RunWriter,
     on_done: Callable[[bool], None] = lambda kept: None,
 ) -> int:
-    """Let the teacher answer `count` questions of a split; write the verified ones and return how many they are."""
+    """Let the teacher answer questions, each with its identifier; write the verified ones and return how many."""
     gate = asyncio.Semaphore(CONCURRENCY)
     kept = 0
 
-    async def one(index: int, item: Item) -> None:
+    async def one(identifier: str, item: Item) -> None:
         nonlocal kept
         policy = ScriptedPolicy(lambda messages: turn(item, messages), name="micro-teacher")
         agent = Agent(policy, tools, world.profile(tools=True), world.LIMITS)
-        trajectory = await agent.run(item.question(f"{split}-{seed}-{index}", writer.images), writer.images)
+        trajectory = await agent.run(item.question(identifier, writer.images), writer.images)
         good = verified(trajectory)
         if good:
             writer.write(trajectory.model_copy(update={"reward": {"accuracy": 1.0}}))
@@ -51,7 +49,7 @@ async def synthesize(
         gate.release()
 
     async with asyncio.TaskGroup() as group:
-        for index, item in enumerate(sample(split, count, seed)):
+        for identifier, item in items:
             await gate.acquire()
-            group.create_task(one(index, item))
+            group.create_task(one(identifier, item))
     return kept

@@ -79,7 +79,7 @@ def _crop(boards: Sequence[Board]) -> str:
     names = ["board"] if len(boards) == 1 else ["a", "b"]
     lines = []
     for name, board in zip(names, boards, strict=True):
-        lines += [f"x, y = {board.x}, {board.y}", f"{name} = image_1.crop((x, y, x + 64, y + 48))"]
+        lines += [f"# {board.colour}", f"x, y = {board.x}, {board.y}", f"{name} = image_1.crop((x, y, x + 64, y + 48))"]
     return "\n".join([*lines, f"display({', '.join(names)})"])
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from foveal.config import Limits
 from foveal.micro import scenes
-from foveal.micro.facts import Country, countries
+from foveal.micro.facts import Country
 from foveal.micro.library import documents
 from foveal.micro.questions import SYSTEM, WITH_TOOLS, WITHOUT_TOOLS
 from foveal.protocol import FOVEAL, Profile
@@ -36,7 +36,7 @@ def build(folder: Path, facts: Sequence[Country]) -> None:
         InputError: The folder holds an index already.
     """
     TextIndex.create(folder).add(documents(facts))
-    names = {country.code: country.name for country in countries()}
+    names = {country.code: country.name for country in facts}
     flags = scenes.sprites("index")
     pictures = [Picture(f"Flag of {names[code]}", flags[code], f"flag/{code.lower()}") for code in sorted(names)]
     ImageIndex.create(folder).add(pictures)

@@ -110,6 +110,7 @@ def _top(
         _fact("reward", *(_chip(name, f"{value:g}") for name, value in trajectory.reward.items()))
         if trajectory.reward
         else None,
+        _fact("unscored", tag("span", trajectory.unscored)) if trajectory.unscored else None,
         _fact("stopped", tag("span", stop_text(trajectory.stop_reason))),
         _fact("steps", strip(trajectory), tag("span", _spent(trajectory), class_="dim")),
         _fact("policy", tag("span", f"{trajectory.policy} · profile {trajectory.profile}")),

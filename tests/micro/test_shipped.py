@@ -1,0 +1,29 @@
+"""The weights in the repository: what they are for must go on working, whatever is changed around them."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from foveal.micro import CHECKPOINTS, bench, checkpoint_folder
+from foveal.micro.questions import sample
+from foveal.policy.transformers import TransformersPolicy
+from foveal.records import RunWriter
+from foveal.tools.session import Tools
+
+MOST_BYTES = 16 * 2**20
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_weights_are_small(name: str):
+    assert (checkpoint_folder(name) / "model.safetensors").stat().st_size <= MOST_BYTES
+
+
+def test_the_cold_start_model_answers_held_out_questions_and_its_code_runs(real_tools: Tools, tmp_path: Path):
+    items = [(str(index), item) for index, item in enumerate(sample("test", 30, 100))]
+    policy = TransformersPolicy(checkpoint_folder("sft"))
+    with RunWriter(tmp_path) as writer:
+        figures = bench.figures(asyncio.run(bench.ask_all(policy, items, real_tools, writer)))
+    assert figures["accuracy"] >= 0.5, "chance is below 0.1"
+    assert figures["code_error_rate"] <= 0.1
+    assert figures["answered"] == 1
