@@ -50,16 +50,16 @@ def _search(item: Item, seen: Sequence[str]) -> str:
     name = found.group(1) if found else "unknown"
     if item.kind == "country":
         return _say(f"It is the flag of {name}.", _answer(name))
-    wanted = "capital" if item.kind == "capital" else "population area"
+    wanted = "capital" if item.kind == "capital" else "population and area"
     if len(seen) == 2:
-        return _say(f"It is the flag of {name}.", _call("search", f'"query": "{name} {wanted}"'))
+        return _say(f"It is the flag of {name}.", _call("search", f'"query": "{wanted} of {name}"'))
     page = seen[2]
     if item.kind == "capital":
         capital = _first(r"Capital: (.+?)\. Population", page)
-        return _say(f"The capital is {capital}.", _answer(capital))
+        return _say(f"Capital: {capital}.", _answer(capital))
     if len(seen) == 3:
         population, area = _first(r"Population: (\d+) thousand", page), _first(r"Area: (\d+) square", page)
-        thought = f"The population is {population} thousand, the area {area} square km."
+        thought = f"Population: {population} thousand. Area: {area} square km."
         return _say(thought, _code(f"print(round({population} * 1000 / {area}))"))
     return _printed(seen)
 
@@ -109,11 +109,11 @@ def wording() -> list[str]:
         _say("I look at the black board.", _code(_crop([board]))),
         _say("The numbers are 47 and 82.", _code("print(47 * 82)\nprint(47 + 82)\nprint(round(831 * 1000 / 357))")),
         _say("It is a flag. I search for it.", _call("image_search", '"image": "board"')),
-        _say("It is the flag of X.", _call("search", '"query": "X capital"')),
-        _say("It is the flag of X.", _call("search", '"query": "X population area"')),
+        _say("It is the flag of X.", _call("search", '"query": "capital of X"')),
+        _say("It is the flag of X.", _call("search", '"query": "population and area of X"')),
         _say(
-            "The population is 83 thousand, the area 357 square km.",
-            "The capital is X. The result is 3. It is the number 4.",
+            "Population: 83 thousand. Area: 357 square km.",
+            "Capital: X. The result is 3. It is the number 4.",
         ),
         "Code execution result:\nImages:\n",
         "Code execution result:\nstdout:\n```\n3854\n```",
