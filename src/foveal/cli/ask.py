@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from foveal.cli.common import check_writable, open_policy, open_search, write_json
+from foveal.cli.common import check_writable, open_policy, open_search, shipped_policy, write_json
 from foveal.cli.steps import show_end, show_turn
 from foveal.errors import ConfigError, InputError
 
@@ -139,7 +139,7 @@ class _Setup(NamedTuple):
 
 def _shipped(asked: _Asked, folder: Path, sandbox: "LocalSandbox") -> _Setup:
     """The shipped model in its world, if the question belongs there; the world's index is built in `folder`."""
-    from foveal.micro import checkpoint_folder, world
+    from foveal.micro import world
     from foveal.micro.facts import countries
 
     if not asked.pictures or not all(world.knows(picture) for picture in asked.pictures):
@@ -149,10 +149,10 @@ def _shipped(asked: _Asked, folder: Path, sandbox: "LocalSandbox") -> _Setup:
             OTHER_POLICY,
         )
     _check_question(asked.text)
-    checkpoint = checkpoint_folder("sft")
+    policy = shipped_policy("sft")
     world.build(folder / "index", countries())
     tools = world.tools(folder / "index", sandbox)
-    return _Setup(open_policy(str(checkpoint), None), tools, world.profile(tools=True), world.LIMITS)
+    return _Setup(policy, tools, world.profile(tools=True), world.LIMITS)
 
 
 def _check_question(text: str) -> None:

@@ -197,6 +197,19 @@ def open_policy(policy: str, model: str | None) -> "Policy":
     return TransformersPolicy(policy)
 
 
+def shipped_policy(name: str) -> "Policy":
+    """The policy of a shipped checkpoint; records call it by its name, not by where it is installed.
+
+    Raises:
+        ConfigError: There is no checkpoint of that name in this installation.
+    """
+    from foveal.micro import checkpoint_folder
+
+    policy = open_policy(str(checkpoint_folder(name)), None)
+    policy.name = f"foveal-micro-{name}"
+    return policy
+
+
 def _only_model(url: str, key: str | None) -> str:
     models = served_models(url, key)
     if len(models) != 1:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from foveal.cli.common import check_writable, plain, write_json
+from foveal.cli.common import check_writable, plain, shipped_policy, write_json
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -64,8 +64,7 @@ def demo(
 
 
 async def _answer(n: int, seed: int, folder: Path, console: Console) -> "list[Trajectory]":
-    from foveal.cli.common import open_policy
-    from foveal.micro import checkpoint_folder, world
+    from foveal.micro import world
     from foveal.micro.bench import ask_all
     from foveal.micro.facts import countries
     from foveal.micro.questions import sample
@@ -73,7 +72,7 @@ async def _answer(n: int, seed: int, folder: Path, console: Console) -> "list[Tr
     from foveal.tools.sandbox import LocalSandbox
 
     with tempfile.TemporaryDirectory(prefix="foveal-demo-") as scratch, console.status("opening the model"):
-        policy = open_policy(str(checkpoint_folder("sft")), None)
+        policy = shipped_policy("sft")
         world.build(Path(scratch), countries())
         async with LocalSandbox() as sandbox:
             console.print(

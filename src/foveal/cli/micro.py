@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from foveal.cli.common import check_writable, logs, open_policy, write_json
+from foveal.cli.common import check_writable, logs, open_policy, shipped_policy, write_json
 from foveal.errors import ConfigError
-from foveal.micro import checkpoint_folder
+from foveal.micro import CHECKPOINTS, checkpoint_folder
 from foveal.micro.settings import ColdStartSettings, PretrainSettings
 
 if TYPE_CHECKING:
@@ -111,11 +111,10 @@ def bench(
     check_writable(json_file)
     console = Console(highlight=False)
     named = {"base-tools": "base"}.get(policy, policy)
-    folder = str(checkpoint_folder(named)) if named in ("base", "sft") else named
     items = [(f"{split}-{seed}-{index}", item) for index, item in enumerate(sample(split, n, seed))]
     with tempfile.TemporaryDirectory(prefix="foveal-bench-") as scratch:
         trajectories = asyncio.run(
-            _asked(folder, items, split, run or Path(scratch) / "run", Path(scratch), console, policy != "base")
+            _asked(named, items, split, run or Path(scratch) / "run", Path(scratch), console, policy != "base")
         )
     numbers = figures(trajectories)
     console.print(table(numbers, f"{policy} on {split}, n = {n}, seed {seed}"))
@@ -184,7 +183,7 @@ def table(numbers: "Mapping[str, float]", title: str) -> Table:
 
 
 async def _asked(
-    folder: str,
+    named: str,
     items: "Sequence[tuple[str, Item]]",
     split: str,
     run: Path,
@@ -203,9 +202,8 @@ async def _asked(
         tools = world.tools(scratch / "index", sandbox) if with_tools else None
         with RunWriter(run) as writer, Progress(console=console, transient=True) as progress:
             task = progress.add_task("asking", total=len(items))
-            return await ask_all(
-                open_policy(folder, None), items, tools, writer, on_done=lambda _: progress.advance(task)
-            )
+            policy = shipped_policy(named) if named in CHECKPOINTS else open_policy(named, None)
+            return await ask_all(policy, items, tools, writer, on_done=lambda _: progress.advance(task))
 
 
 def _report(checkpoint: Path, console: Console, json_file: Path | None) -> None:

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs  # type: ignore[import-untyped]
-from accelerate.utils import gather_object  # type: ignore[import-untyped]
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import gather_object
 from pydantic import JsonValue
 
 from foveal.errors import ConfigError
