@@ -12,7 +12,7 @@ from foveal.policy.encoding import ChatEncoder
 from foveal.policy.transformers import load_model
 from foveal.records import read_run
 
-TINY = ColdStartSettings(questions=5, worlds=2, epochs=1, batch_size=2, threads=1)
+TINY = ColdStartSettings(questions=10, worlds=2, epochs=1, batch_size=2, threads=1)
 
 
 def test_from_the_teacher_to_a_checkpoint_and_again(encoder: ChatEncoder, tmp_path: Path):
@@ -23,8 +23,8 @@ def test_from_the_teacher_to_a_checkpoint_and_again(encoder: ChatEncoder, tmp_pa
 
     taught = read_run(run / "teacher").trajectories
     assert {t.question.id.split("-")[2] for t in taught} == {"0", "1"}, "both worlds are asked about"
-    assert f"teacher: {len(taught)} of 5 trajectories kept" in said
-    assert json.loads((run / "training" / "result.json").read_text())["fits"]["whole"] == len(taught) >= 4
+    assert f"teacher: {len(taught)} of 10 trajectories kept" in said
+    assert json.loads((run / "training" / "result.json").read_text())["fits"]["whole"] == len(taught) >= 8
     before, after = load_file(base / "model.safetensors"), load_file(folder / "model.safetensors")
     moved = {name.split(".")[1] for name in before if not before[name].equal(after[name])}
     assert moved == {"language_model"}, "vision tower and projector are frozen"
@@ -35,8 +35,8 @@ def test_from_the_teacher_to_a_checkpoint_and_again(encoder: ChatEncoder, tmp_pa
     again = load_file(folder / "model.safetensors")
     assert all(again[name].equal(after[name]) for name in after)
 
-    for changed in ({"questions": 6}, {"worlds": 3}, {"seed": 2}):
-        with pytest.raises(ConfigError, match="5 questions of seed 1 in 2 worlds"):
+    for changed in ({"questions": 11}, {"worlds": 3}, {"seed": 2}):
+        with pytest.raises(ConfigError, match="10 questions of seed 1 in 2 worlds"):
             cold_start(TINY.model_copy(update=changed), base, run, True, said.append)
     with pytest.raises(ConfigError):  # what the training itself depends on
         cold_start(TINY.model_copy(update={"epochs": 2}), base, run, True, said.append)

@@ -14,7 +14,7 @@ import torch
 from foveal.errors import ConfigError
 from foveal.micro import corpus, facts, world
 from foveal.micro.model import save
-from foveal.micro.questions import about
+from foveal.micro.questions import FAMILIES, about
 from foveal.micro.settings import ColdStartSettings
 from foveal.micro.synthesize import synthesize
 from foveal.policy.encoding import ChatEncoder
@@ -92,13 +92,14 @@ async def _teach(settings: ColdStartSettings, folder: Path, report: Callable[[st
             report(f"teacher: {finished} of {settings.questions} questions")
 
     kept, codes = 0, {country.code for country in facts.split("train")}
+    worlds = max(1, min(settings.worlds, settings.questions // len(FAMILIES)))  # every family in each
     async with LocalSandbox() as sandbox:
         with RunWriter(folder) as writer:
-            for number in range(settings.worlds):
+            for number in range(worlds):
                 told = facts.countries() if number == 0 else corpus.invented(f"{settings.seed}-{number}")
                 known = [country for country in told if country.code in codes]
                 name = f"train-{settings.seed}-{number}"
-                count = len(range(number, settings.questions, settings.worlds))
+                count = len(range(number, settings.questions, worlds))
                 items = ((f"{name}-{index}", item) for index, item in enumerate(about(known, count, name)))
                 with tempfile.TemporaryDirectory(prefix="foveal-world-") as index_folder:
                     world.build(Path(index_folder), told)
