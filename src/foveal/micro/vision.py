@@ -100,15 +100,16 @@ def score(tower: nn.Module, heads: Heads, batch: Sequence[Drawn], rng: random.Ra
     digits = {"tens": numbers // 10, "units": numbers % 10}
     legible = numbers >= 0
     right = torch.ones(int(legible.sum()), dtype=torch.bool)
+    count = max(len(right), 1)  # a small batch may show flags only
     for name, digit in digits.items():
         logit = getattr(heads, name)(read)[legible]
-        loss = loss + cross_entropy(logit, digit[legible])
+        loss = loss + cross_entropy(logit, digit[legible], reduction="sum") / count
         right &= logit.argmax(-1) == digit[legible]
     loss = loss + cross_entropy(heads.is_flag(read), (~legible).long())
 
     boards = target["board"] > 0
     placed = torch.stack([logits[n].argmax(-1) == target[n] for n in ("board", "column", "row")]).all(0)
-    return VisionScore(loss, placed[boards].float().mean().item(), right.float().mean().item())
+    return VisionScore(loss, placed[boards].float().mean().item(), right.sum().item() / count)
 
 
 PLACES_LAYER = 2
