@@ -1,6 +1,8 @@
 """`foveal micro`: build, train and measure the small model and the world it lives in."""
 
 import asyncio
+import shlex
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +16,7 @@ from rich.table import Table
 from foveal.cli.common import check_writable, logs, open_policy, shipped_policy, write_json
 from foveal.errors import ConfigError
 from foveal.micro import CHECKPOINTS, checkpoint_folder
-from foveal.micro.settings import ColdStartSettings, PretrainSettings
+from foveal.micro.settings import QUICK_STUDY, ColdStartSettings, PretrainSettings, StudySettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +105,7 @@ def bench(
         seed: Of the questions.
         run: Save the trajectories into this new folder.
         json_file: Write the figures to this file: n, accuracy, low, high, code_error_rate, calls_per_question,
-            answered, seconds_per_question, and family.NAME.n/accuracy/low/high.
+            call_rate, answered, seconds_per_question, and family.NAME.n/accuracy/low/high/call_rate.
     """
     from foveal.micro.bench import figures
     from foveal.micro.questions import sample
@@ -120,6 +122,45 @@ def bench(
     console.print(table(numbers, f"{policy} on {split}, n = {n}, seed {seed}"))
     if json_file is not None:
         write_json(json_file, numbers)
+
+
+@app.command
+def study(
+    run: Path,
+    *,
+    base: Path | None = None,
+    quick: bool = False,
+    page: Path | None = None,
+    json_file: JsonFile = None,
+    settings: Annotated[StudySettings | None, Flat] = None,
+) -> None:
+    """Does reinforcement learning need a cold start? The paper's central experiment: six arms, several seeds.
+
+    Hours on a CPU. The same command goes on with an interrupted study.
+
+    Args:
+        run: Folder of the study.
+        base: Checkpoint that all arms start from; by default the shipped base model.
+        quick: All parts in ten minutes, far too small to show anything; no other settings go with it.
+        page: Folder for the page, its plots and its data; by default RUN/page.
+        json_file: Write the figures to this file: for every arm and seed ARM.SEED.accuracy, .call_rate,
+            .family.NAME.accuracy, .family.NAME.call_rate, .alarms, .curve.METRIC and more.
+        settings: See docs/micro.md.
+    """
+    from foveal.micro.study import run_study
+    from foveal.micro.studypage import write_page
+
+    check_writable(json_file)
+    if quick and settings is not None:
+        raise ConfigError("--quick has settings of its own", "leave it out, or the others")
+    console = Console(highlight=False)
+    with logs():
+        chosen = QUICK_STUDY if quick else settings or StudySettings()
+        figures = run_study(chosen, base or checkpoint_folder("base"), run, console.print)
+    command = shlex.join(["foveal", *sys.argv[1:]])
+    console.print(f"page: {write_page(figures, command, page or run / 'page')}", soft_wrap=True, markup=False)
+    if json_file is not None:
+        write_json(json_file, figures)
 
 
 @app.command

@@ -12,7 +12,7 @@ from foveal.policy.base import Policy
 from foveal.records import RunWriter
 from foveal.reward.accuracy import exact
 from foveal.tools.session import Tools
-from foveal.trajectory import Trajectory
+from foveal.trajectory import Trajectory, Turn
 
 CONCURRENCY = 24
 """Trajectories under way at once."""
@@ -48,10 +48,11 @@ async def ask_all(
 def figures(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     """Flat figures of a run.
 
-    `n, accuracy, low, high`: share of right answers with its 95 % Wilson interval; `family.<name>.n` and so on: the
-    same by family; `code_error_rate`: share of code cells that raised, timed out or died (0 without cells);
-    `calls_per_question`: tool calls of all kinds that were carried out; `answered`: share of questions that got an
-    answer at all; `seconds_per_question`: wall time of a trajectory, with others under way.
+    `n, accuracy, low, high`: share of right answers with its 95 % Wilson interval; `call_rate`: share of questions
+    with a tool call that was carried out; `family.<name>.n` and so on: the same by family; `code_error_rate`: share of
+    code cells that raised, timed out or died (0 without cells); `calls_per_question`: tool calls of all kinds that
+    were carried out; `answered`: share of questions that got an answer at all; `seconds_per_question`: wall time of a
+    trajectory, with others under way.
     """
     out = _share("", trajectories)
     for family in FAMILIES:
@@ -62,8 +63,7 @@ def figures(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     failed = sum(cell.status != "ok" for cell in cells)
     out["code_error_rate"] = failed / len(cells) if cells else 0.0
     count = max(len(trajectories), 1)
-    made = sum(turn.call is not None and turn.observation is not None for turn in turns)
-    out["calls_per_question"] = made / count
+    out["calls_per_question"] = sum(map(_carried_out, turns)) / count
     out["answered"] = sum(trajectory.answer is not None for trajectory in trajectories) / count
     out["seconds_per_question"] = sum(trajectory.seconds for trajectory in trajectories) / count
     return out
@@ -72,4 +72,10 @@ def figures(trajectories: Sequence[Trajectory]) -> dict[str, float]:
 def _share(prefix: str, trajectories: Sequence[Trajectory]) -> dict[str, float]:
     share = wilson(sum(t.reward["accuracy"] for t in trajectories), len(trajectories))
     named = {"n": share.n, "accuracy": share.value, "low": share.low, "high": share.high}
+    with_call = sum(any(map(_carried_out, trajectory.turns)) for trajectory in trajectories)
+    named["call_rate"] = with_call / max(len(trajectories), 1)
     return {prefix + name: value for name, value in named.items()}
+
+
+def _carried_out(turn: Turn) -> bool:
+    return turn.call is not None and turn.observation is not None

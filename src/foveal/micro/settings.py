@@ -53,3 +53,34 @@ class ColdStartSettings(Settings):
     """Highest learning rate of a cosine schedule."""
     threads: int = Field(0, ge=0)
     """CPU threads; 0: as torch chooses."""
+
+
+class StudySettings(Settings):
+    """Settings of `foveal micro study`. The defaults take many hours on two CPU cores."""
+
+    seeds: int = Field(3, ge=1)
+    """Runs of every arm: each with a cold start, training questions and held-out questions of its own."""
+    steps: int = Field(60, ge=1)
+    """Steps of reinforcement learning, the same in every arm that has it."""
+    prompts: int = Field(16, ge=1)
+    """Groups of a step."""
+    rollouts: int = Field(8, ge=2)
+    """Trajectories of a group."""
+    learning_rate: float = Field(3e-5, gt=0)
+    """Of reinforcement learning."""
+    questions: int = Field(4000, ge=5)
+    """Training questions that reinforcement learning draws from; none of them is one of the teacher's."""
+    held_out: int = Field(400, ge=5)
+    """Questions of the test split that every result is asked."""
+    taught: int = Field(7500, ge=5)
+    """Questions that the teacher of a cold start answers."""
+    worlds: int = Field(50, ge=1)
+    """Worlds over which the teacher's questions are spread."""
+    epochs: int = Field(3, ge=1)
+    """Of a cold start."""
+
+
+QUICK_STUDY = StudySettings(
+    seeds=1, steps=2, prompts=4, rollouts=4, questions=200, held_out=40, taught=300, worlds=4, epochs=1
+)
+"""Every part of the study within ten minutes, far too small to show anything."""

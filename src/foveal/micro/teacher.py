@@ -3,9 +3,13 @@
 It knows the boxes and can read the numbers (the scene's truth). Everything else it takes from what the tools gave
 back: the name from the image search, facts from the text search, results from the code. So a trajectory in which a
 tool failed ends wrong, and is not kept.
+
+Like teachers that are told to use tools, it looks closer than it must: half of the direct questions it answers only
+after a look at a board. Whether a policy unlearns that is for reinforcement learning to show.
 """
 
 import re
+import zlib
 from collections.abc import Sequence
 
 from foveal.micro.questions import Item
@@ -19,16 +23,22 @@ _OUT = re.compile(r"stdout:\n```\n(.*?)\n```", re.DOTALL)
 def turn(item: Item, messages: Sequence[Message]) -> str:
     """The teacher's next turn after `messages` (prompt, its own turns, observations)."""
     seen = [message.text for message in messages if message.role == "user"][1:]
-    if item.family == "direct":
+    if item.family == "direct" and (seen or not looks_anyway(item)):
         return _say(f"I can see it. {_direct(item)}", _answer(item.gold))
     if not seen:
-        boards = " and ".join(f"the {board.colour} board" for board in item.boards)
-        return _say(f"I look at {boards}.", _code(_crop(item.boards)))
+        looked_at = item.boards or item.scene.boards[:1]
+        boards = " and ".join(f"the {board.colour} board" for board in looked_at)
+        return _say(f"I look at {boards}.", _code(_crop(looked_at)))
     if item.family == "perception":
         return _say(f"It is the number {item.gold}.", _answer(item.gold))
     if item.family == "reasoning":
         return _reason(item, seen)
     return _search(item, seen)
+
+
+def looks_anyway(item: Item) -> bool:
+    """Whether the teacher looks at a board that the question does not need: a fair coin, tossed by the scene."""
+    return bool(zlib.crc32(item.scene.image.tobytes()) & 1)
 
 
 def _direct(item: Item) -> str:

@@ -1,0 +1,190 @@
+"""The paper's central experiment (DeepEyesV2, sections 3.2 and 4.3) at micro scale: does RL need a cold start?
+
+    run/world/                   training questions of reinforcement learning
+    run/cold-start/seed-N/sft/   the cold start that four arms begin with (`micro.coldstart`)
+    run/<arm>/seed-N/rl/         the run of `train.rl`
+    run/<arm>/seed-N/held_out/   answers to the held-out questions: a run folder
+    run/<arm>/seed-N/done.json   figures of the arm and seed
+
+All arms start from the same base model and differ in what the table `ARMS` says. What is done is not done again, so an
+interrupted study goes on where it was. Seed by seed, so that a part of it can be read already.
+"""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue
+
+from foveal.errors import ConfigError
+from foveal.micro import world
+from foveal.micro.bench import ask_all, figures
+from foveal.micro.coldstart import cold_start
+from foveal.micro.questions import FAMILIES, facts_of, sample
+from foveal.micro.questionset import INDEX, QUESTIONS, write_world
+from foveal.micro.settings import ColdStartSettings, StudySettings
+from foveal.policy.transformers import TransformersPolicy
+from foveal.records import RunWriter
+from foveal.tools.sandbox import LocalSandbox
+from foveal.train.rl import run_rl
+from foveal.train.rl_settings import RlSettings
+
+WORLD, DONE = "world", "done.json"
+SEED_OF_QUESTIONS = 2
+TOOLS = ("code", "search", "image_search")
+
+
+class Arm(NamedTuple):
+    """One way to train."""
+
+    title: str
+    cold_start: bool
+    """Whether it begins with the cold start, or with the base model."""
+    rl: Mapping[str, Any] | None
+    """What it changes about `rl_settings`; None for no reinforcement learning."""
+
+
+ARMS: Mapping[str, Arm] = {
+    "base": Arm("the base model as it is", False, None),
+    "direct": Arm("direct RL, outcome and format reward", False, {}),
+    "direct-bonus": Arm("direct RL with a bonus for tool use", False, {"reward": {"preset": "deepeyes"}}),
+    "cold-start": Arm("cold start only", True, None),
+    "cold-start-rl": Arm("cold start, then RL", True, {}),
+    "no-dynamic-sampling": Arm("cold start, then RL without dynamic sampling", True, {"dynamic_sampling": False}),
+    "clip-0.2": Arm("cold start, then RL with clip 0.2 / 0.2", True, {"loss": {"clip_high": 0.2}}),
+}
+CURVES = (
+    "reward/accuracy",
+    "calls/mean",
+    "length/tokens",
+    "policy/entropy",
+    "code/crashing",
+    "code/placeholder",
+    "family/direct/calls",
+)
+"""Metrics of training that are kept step by step."""
+
+
+def rl_settings(settings: StudySettings, arm: Arm, folder: Path, start: Path, seed: int) -> RlSettings:
+    """Settings of `foveal rl` for an arm: those of recipes/micro/rl.toml, and what the arm changes."""
+    values = {
+        "model": start,
+        "questions": folder / QUESTIONS,
+        "system_prompt": folder / "system.txt",
+        "user_suffix": folder / "suffix.txt",
+        "thumbnails": False,
+        "steps": settings.steps,
+        "prompts": settings.prompts,
+        "rollouts": settings.rollouts,
+        "sampling_budget": 3,
+        "learning_rate": settings.learning_rate,
+        "max_batch": 64,
+        "micro_tokens": 2048,
+        "save_steps": 10,
+        "saved_groups": 2,
+        "save_dtype": "float16",
+        "seed": seed,
+        "tools": {"code": True, "search": folder / INDEX, "hits": world.NUM_HITS},
+        "limits": world.LIMITS.model_copy(update={"wall_seconds": 600.0}).model_dump(),
+    }
+    return RlSettings.model_validate({**values, **(arm.rl or {})})
+
+
+def run_study(settings: StudySettings, base: Path, run: Path, report: Callable[[str], None]) -> dict[str, JsonValue]:
+    """Do what of the study is not done yet, and return its figures.
+
+    Returns:
+        `arms`, `seeds`, `settings.<name>`; for every arm and seed `<arm>.<seed>.` with the figures of
+        `micro.bench.figures` on the held-out questions (accuracy, call_rate, family.<name>.accuracy, ...) and
+        `family.<name>.<tool>` (calls of a tool a question), and where there was reinforcement learning `alarms` (name
+        to the first step at which it stood), `trajectories` (sampled in training), `curve.<metric>` (one value a step,
+        null where it could not be measured).
+
+    Raises:
+        ConfigError: The folder holds a study with other settings.
+        SandboxError: Code cannot be run here.
+    """
+    _begin(settings, base, run)
+    if not (run / WORLD / QUESTIONS).exists():
+        shutil.rmtree(run / WORLD, ignore_errors=True)  # a part of one from an interrupted session
+        write_world(run / WORLD, "train", settings.questions, SEED_OF_QUESTIONS)
+    for seed in range(settings.seeds):
+        for name, arm in ARMS.items():
+            folder = run / name / f"seed-{seed}"
+            if not (folder / DONE).exists():
+                report(f"seed {seed}: {arm.title}")
+                _run_arm(settings, arm, base, run, folder, seed, report)
+    out: dict[str, JsonValue] = {"arms": list(ARMS), "seeds": settings.seeds}
+    out |= {f"settings.{key}": value for key, value in settings.model_dump().items()}
+    for seed in range(settings.seeds):
+        for name in ARMS:
+            done = json.loads((run / name / f"seed-{seed}" / DONE).read_text(encoding="utf-8"))
+            out |= {f"{name}.{seed}.{key}": value for key, value in done.items()}
+    return out
+
+
+def _begin(settings: StudySettings, base: Path, run: Path) -> None:
+    saved, now = run / "study.json", {**settings.model_dump(), "base": str(base)}
+    if saved.exists():
+        before = json.loads(saved.read_text(encoding="utf-8"))
+        # More seeds are more of the same study.
+        if changed := [key for key in now if key != "seeds" and now[key] != before.get(key)]:
+            was = ", ".join(f"{key} was {before.get(key)}" for key in changed)
+            raise ConfigError(f"{run} holds a study with other settings: {was}", "name another folder")
+    run.mkdir(parents=True, exist_ok=True)
+    saved.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+
+
+def _run_arm(
+    settings: StudySettings, arm: Arm, base: Path, run: Path, folder: Path, seed: int, report: Callable[[str], None]
+) -> None:
+    result = _cold_start(settings, base, run, seed, report) if arm.cold_start else base
+    found: dict[str, JsonValue] = {}
+    if arm.rl is not None:
+        chosen = rl_settings(settings, arm, run / WORLD, result, seed)
+        result = Path(run_rl(chosen, folder / "rl", resume=(folder / "rl" / "settings.json").exists()).model)
+        found = training_figures((folder / "rl" / "metrics.jsonl").read_text(encoding="utf-8"))
+    found |= asyncio.run(_ask(settings, result, folder, seed))
+    part = folder / f"{DONE}.part"
+    part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    part.rename(folder / DONE)
+
+
+def _cold_start(settings: StudySettings, base: Path, run: Path, seed: int, report: Callable[[str], None]) -> Path:
+    folder = run / "cold-start" / f"seed-{seed}" / "sft"
+    chosen = ColdStartSettings(seed=1 + seed, questions=settings.taught, worlds=settings.worlds, epochs=settings.epochs)
+    return cold_start(chosen, base, folder, folder.exists(), report)
+
+
+async def _ask(settings: StudySettings, checkpoint: Path, folder: Path, seed: int) -> dict[str, float]:
+    """Ask the held-out questions of a seed, which are the same for every arm."""
+    shutil.rmtree(folder / "held_out", ignore_errors=True)
+    shutil.rmtree(folder / "index", ignore_errors=True)
+    world.build(folder / "index", facts_of("test"))
+    items = [(f"test-{seed}-{index}", item) for index, item in enumerate(sample("test", settings.held_out, seed))]
+    policy = TransformersPolicy(checkpoint)
+    async with LocalSandbox() as sandbox:
+        with RunWriter(folder / "held_out") as writer:
+            answered = await ask_all(policy, items, world.tools(folder / "index", sandbox), writer)
+    shutil.rmtree(folder / "index")
+    tools: dict[str, float] = {}
+    for family in FAMILIES:
+        of_it = [trajectory for trajectory in answered if trajectory.question.family == family]
+        used = [turn.call.tool for one in of_it for turn in one.turns if turn.call and turn.observation]
+        tools |= {f"family.{family}.{tool}": used.count(tool) / max(len(of_it), 1) for tool in TOOLS}
+    return figures(answered) | tools
+
+
+def training_figures(metrics: str) -> dict[str, JsonValue]:
+    """Alarms with their first step, trajectories and curves, from the text of a `metrics.jsonl`."""
+    lines = [json.loads(line) for line in metrics.splitlines()]
+    alarms: dict[str, JsonValue] = {}
+    for line in lines:
+        for name in line["alarms"]:
+            alarms.setdefault(name, line["step"])
+    curves: dict[str, JsonValue] = {f"curve.{name}": [line.get(name) for line in lines] for name in CURVES}
+    sampled = sum(int(line["rollouts/sampled"]) for line in lines)
+    return {"alarms": alarms, "trajectories": sampled, **curves}

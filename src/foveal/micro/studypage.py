@@ -1,0 +1,255 @@
+"""The page of a study: tables, plots, and what came out as in the paper and what did not, all from its figures."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from foveal.bench.statistics import Share, wilson
+from foveal.micro.questions import FAMILIES, TOOL_FAMILIES
+from foveal.micro.study import ARMS, CURVES, TOOLS
+from foveal.train.monitors import ALARMS
+
+NAME = "cold-start"
+LABELS = {
+    "reward/accuracy": "share of right answers in training",
+    "calls/mean": "tool calls a trajectory",
+    "length/tokens": "tokens the model writes",
+    "policy/entropy": "entropy of its tokens (nats)",
+    "code/crashing": "share of cells that fail",
+    "code/placeholder": "share of cells without effect",
+    "family/direct/calls": "share of direct questions with a call",
+}
+
+Figures = Mapping[str, Any]
+
+
+class Claim(NamedTuple):
+    """Something that the paper, or the aim of this project, says should come out."""
+
+    text: str
+    holds: bool
+    measured: str
+
+
+def write_page(figures: Figures, command: str, folder: Path) -> Path:
+    """Write `cold-start.md`, its plots and its data; return the page.
+
+    Args:
+        figures: Of `micro.study.run_study`.
+        command: What made them.
+        folder: Where to; made here. Files of an earlier page are replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {"command": command, **figures}
+    (folder / f"{NAME}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    _plot_curves(figures, folder / f"{NAME}-curves.svg")
+    _plot_tools(figures, folder / f"{NAME}-tools.svg")
+    page = folder / f"{NAME}.md"
+    page.write_text(text(figures, command), encoding="utf-8")
+    return page
+
+
+def text(figures: Figures, command: str) -> str:
+    """The page, in Markdown."""
+    settings = {key.removeprefix("settings."): figures[key] for key in figures if key.startswith("settings.")}
+    trained = [arm for arm in ARMS if ARMS[arm].rl is not None]
+    return _PAGE.format(
+        command=command,
+        settings=", ".join(f"{key} {value}" for key, value in settings.items()),
+        claims="\n".join(
+            f"| {claim.text} | {'yes' if claim.holds else '**no**'} | {claim.measured} |" for claim in claims(figures)
+        ),
+        families=" | ".join(FAMILIES),
+        accuracy="\n".join(_accuracy_row(figures, arm) for arm in ARMS),
+        use="\n".join(_use_row(figures, arm) for arm in ARMS),
+        alarms="\n".join(_alarm_row(figures, arm) for arm in trained),
+    )
+
+
+_PAGE = """\
+# Does reinforcement learning of tool use need a cold start?
+
+The central experiment of DeepEyesV2 (sections 3.2 and 4.3) in the micro world, written by
+
+    {command}
+
+All arms start from the same base model ([micro.md](../micro.md) says what it knows); a seed has a cold start, an order
+of training questions and held-out questions of its own. Answers to held-out questions are greedy. Intervals are 95 %
+Wilson intervals over the questions of all seeds; they know nothing of the spread between seeds, so the seeds stand
+beside them. Settings: {settings}.
+
+## What came out
+
+| claim | holds here | measured |
+|---|---|---|
+{claims}
+
+## Held-out accuracy
+
+Per cent; families over all seeds.
+
+| arm | accuracy | 95 % interval | seeds | {families} |
+|---|---|---|---|---|---|---|---|---|
+{accuracy}
+
+## Tool use on held-out questions
+
+Share of questions with a call, by whether one is needed; calls a question; share of code cells that fail.
+
+| arm | direct (needs none) | families that need tools | calls | failing cells |
+|---|---|---|---|---|
+{use}
+
+![tool calls a question by family, before and after](cold-start-tools.svg)
+
+## Training
+
+![curves of training](cold-start-curves.svg)
+
+Lines are means over seeds, bands their range. Alarms of the monitors, seed by seed, with the first step at which each
+stood:
+
+| arm | trajectories sampled | alarms |
+|---|---|---|
+{alarms}
+
+Data: [cold-start.json](cold-start.json).
+"""
+
+
+def claims(figures: Figures) -> Iterator[Claim]:
+    """Every claim, with what was measured."""
+    before, after = (pooled(figures, arm) for arm in ("cold-start", "cold-start-rl"))
+    yield Claim(
+        "RL after the cold start adds 8 points or more, and the intervals do not overlap",
+        after.value - before.value >= 0.08 and after.low > before.high,
+        f"{_percent(before)} to {_percent(after)}",
+    )
+    yield Claim("it reaches 80 %", after.value >= 0.8, _percent(after))
+    calls = [pooled(figures, arm, ("direct",), "call_rate") for arm in ("cold-start", "cold-start-rl")]
+    yield Claim(
+        "RL makes tool use adaptive: calls on questions that need none fall by a third or more",
+        calls[0].value > 0 and calls[1].value <= calls[0].value * 2 / 3,
+        f"{_percent(calls[0])} to {_percent(calls[1])}",
+    )
+    needed = pooled(figures, "cold-start-rl", TOOL_FAMILIES, "call_rate")
+    yield Claim("... and stay at 90 % or more where tools are needed", needed.value >= 0.9, _percent(needed))
+    started = pooled(figures, "cold-start", TOOL_FAMILIES)
+    for arm in ("direct", "direct-bonus"):
+        share = pooled(figures, arm, TOOL_FAMILIES)
+        yield Claim(
+            f"{ARMS[arm].title} does not learn what the cold start teaches: it is worse where tools are needed",
+            share.high < started.low,
+            f"{_percent(share)} against {_percent(started)}",
+        )
+    yield _alarm_claim(figures, "direct", "tool_abandonment", "calls die out")
+    yield _alarm_claim(figures, "direct-bonus", "placeholder_code", "calls that compute nothing earn it")
+    for arm, without in (("no-dynamic-sampling", "dynamic sampling"), ("clip-0.2", "the higher clip")):
+        share = pooled(figures, arm)
+        yield Claim(
+            f"{without} helps: the intervals do not overlap",
+            after.low > share.high,
+            f"{_percent(share)} without, {_percent(after)} with",
+        )
+
+
+def _alarm_claim(figures: Figures, arm: str, alarm: str, meaning: str) -> Claim:
+    rang = [alarm in figures[f"{arm}.{seed}.alarms"] for seed in range(figures["seeds"])]
+    return Claim(
+        f"{ARMS[arm].title}: {meaning} (alarm `{alarm}` in every seed)", all(rang), f"{sum(rang)} of {len(rang)} seeds"
+    )
+
+
+def pooled(figures: Figures, arm: str, families: Sequence[str] = FAMILIES, what: str = "accuracy") -> Share:
+    """A share over the questions of some families and of all seeds, with its Wilson interval."""
+    successes, n = 0, 0
+    for seed in range(figures["seeds"]):
+        for family in families:
+            prefix = f"{arm}.{seed}.family.{family}."
+            successes += round(figures[prefix + what] * figures[prefix + "n"])
+            n += figures[prefix + "n"]
+    return wilson(successes, n)
+
+
+def _percent(share: Share) -> str:
+    return f"{100 * share.value:.1f} % ({100 * share.low:.1f} - {100 * share.high:.1f}, n = {share.n})"
+
+
+def _seeds(figures: Figures, arm: str, what: str) -> list[Any]:
+    return [figures[f"{arm}.{seed}.{what}"] for seed in range(figures["seeds"])]
+
+
+def _accuracy_row(figures: Figures, arm: str) -> str:
+    share = pooled(figures, arm)
+    seeds = ", ".join(f"{100 * value:.1f}" for value in _seeds(figures, arm, "accuracy"))
+    families = " | ".join(f"{100 * pooled(figures, arm, (family,)).value:.1f}" for family in FAMILIES)
+    interval = f"{100 * share.low:.1f} - {100 * share.high:.1f} %"
+    return f"| {ARMS[arm].title} | **{100 * share.value:.1f} %** | {interval} | {seeds} | {families} |"
+
+
+def _use_row(figures: Figures, arm: str) -> str:
+    direct, needed = (pooled(figures, arm, some, "call_rate") for some in (("direct",), TOOL_FAMILIES))
+    calls = statistics.fmean(_seeds(figures, arm, "calls_per_question"))
+    failed = statistics.fmean(_seeds(figures, arm, "code_error_rate"))
+    return f"| {ARMS[arm].title} | {_percent(direct)} | {_percent(needed)} | {calls:.2f} | {100 * failed:.1f} % |"
+
+
+def _alarm_row(figures: Figures, arm: str) -> str:
+    trajectories = sum(_seeds(figures, arm, "trajectories"))
+    said = [
+        ", ".join(f"{name} ({found[name]})" for name in ALARMS if name in found) or "none"
+        for found in _seeds(figures, arm, "alarms")
+    ]
+    return f"| {ARMS[arm].title} | {trajectories} | {'; '.join(said)} |"
+
+
+def _plot_curves(figures: Figures, file: Path) -> None:
+    plt = _pyplot()
+    trained = [arm for arm in ARMS if ARMS[arm].rl is not None]
+    figure, grid = plt.subplots(math.ceil(len(CURVES) / 2), 2, figsize=(10, 11), layout="constrained")
+    axes = list(grid.flat)
+    for metric, axis in zip(CURVES, axes, strict=False):
+        for color, arm in enumerate(trained):
+            steps = list(zip(*_seeds(figures, arm, f"curve.{metric}"), strict=True))
+            known = [[value for value in step if value is not None] for step in steps]
+            points = [(number, values) for number, values in enumerate(known, start=1) if values]
+            x = [number for number, _ in points]
+            axis.plot(x, [statistics.fmean(v) for _, v in points], color=f"C{color}", label=ARMS[arm].title)
+            axis.fill_between(
+                x, [min(v) for _, v in points], [max(v) for _, v in points], color=f"C{color}", alpha=0.15, lw=0
+            )
+        axis.set(title=LABELS[metric], xlabel="step", ylim=(0, None))
+    for axis in axes[len(CURVES) :]:
+        axis.axis("off")
+    axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center")
+    figure.savefig(file, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _plot_tools(figures: Figures, file: Path) -> None:
+    plt = _pyplot()
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
+    for arm, axis in zip(("cold-start", "cold-start-rl"), axes, strict=True):
+        bottom = [0.0] * len(FAMILIES)
+        for tool in TOOLS:
+            height = [statistics.fmean(_seeds(figures, arm, f"family.{family}.{tool}")) for family in FAMILIES]
+            axis.bar(FAMILIES, height, bottom=bottom, label=tool)
+            bottom = [low + more for low, more in zip(bottom, height, strict=True)]
+        axis.set(title=ARMS[arm].title)
+    axes[0].set(ylabel="calls a question")
+    axes[1].legend()
+    figure.savefig(file, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = NAME  # the same figures give the same file
+    from matplotlib import pyplot
+
+    return pyplot

@@ -1,0 +1,85 @@
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from foveal.errors import ConfigError
+from foveal.micro.model import new_model, save
+from foveal.micro.questions import FAMILIES
+from foveal.micro.settings import StudySettings
+from foveal.micro.study import ARMS, CURVES, rl_settings, run_study, training_figures
+from foveal.micro.studypage import text
+from foveal.policy.encoding import ChatEncoder
+from foveal.records import read_run
+from foveal.train.rl_settings import RlSettings
+
+ROOT = Path(__file__).parents[2]
+TINY = StudySettings(seeds=1, steps=1, prompts=1, rollouts=2, questions=5, held_out=5, taught=5, worlds=1, epochs=1)
+
+
+def test_a_whole_study_of_one_step(encoder: ChatEncoder, tmp_path: Path):
+    base, run = tmp_path / "base", tmp_path / "study"
+    save(new_model(encoder, seed=0), encoder, base)
+    said: list[str] = []
+    figures = run_study(TINY, base, run, said.append)
+    assert [line for line in said if line.startswith("seed")] == [f"seed 0: {arm.title}" for arm in ARMS.values()]
+    for name, arm in ARMS.items():
+        assert figures[f"{name}.0.n"] == 5
+        assert {f"{name}.0.family.{family}.call_rate" for family in FAMILIES} < set(figures)
+        assert (f"{name}.0.alarms" in figures) == (arm.rl is not None)
+        asked = read_run(run / name / "seed-0" / "held_out").trajectories
+        assert {trajectory.question.id for trajectory in asked} == {f"test-0-{index}" for index in range(5)}
+    chosen = {
+        name: json.loads((run / name / "seed-0" / "rl" / "settings.json").read_text())
+        for name in ARMS
+        if ARMS[name].rl is not None
+    }
+    assert {name for name in chosen if chosen[name]["model"] == str(base)} == {"direct", "direct-bonus"}
+    assert "foveal micro study" in text(figures, "foveal micro study")
+
+    said.clear()
+    assert run_study(TINY, base, run, said.append) == figures
+    assert said == [], "nothing is done twice"
+    (run / "clip-0.2" / "seed-0" / "done.json").unlink()
+    assert run_study(TINY, base, run, said.append).keys() == figures.keys()
+    assert said[0] == f"seed 0: {ARMS['clip-0.2'].title}", "the arm that was interrupted"
+    assert len([line for line in said if line.startswith("seed")]) == 1
+    with pytest.raises(ConfigError, match="steps was 1"):
+        run_study(TINY.model_copy(update={"steps": 2}), base, run, said.append)
+
+
+def test_the_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path: Path):
+    plain = rl_settings(StudySettings(), ARMS["cold-start-rl"], tmp_path, tmp_path, 0).model_dump()
+    changed = {}
+    for name, arm in ARMS.items():
+        if arm.rl is not None:
+            found = rl_settings(StudySettings(), arm, tmp_path, tmp_path, 0).model_dump()
+            changed[name] = {key for key in found if found[key] != plain[key]}
+    assert changed == {
+        "direct": set(),
+        "direct-bonus": {"reward"},
+        "cold-start-rl": set(),
+        "no-dynamic-sampling": {"dynamic_sampling"},
+        "clip-0.2": {"loss"},
+    }
+
+
+def test_the_recipe_is_the_arm_of_the_paper():
+    recipe = RlSettings.model_validate(tomllib.loads((ROOT / "recipes" / "micro" / "rl.toml").read_text()))
+    world, start = Path("runs/micro_world"), Path("src/foveal/micro/checkpoints/sft")
+    arm = rl_settings(StudySettings(), ARMS["cold-start-rl"], world, start, 0)
+    assert recipe == arm
+
+
+def test_alarms_are_told_with_their_first_step_and_gaps_stay_gaps():
+    lines = [
+        {"step": 1, "alarms": [], "rollouts/sampled": 8, "calls/mean": 1.0},
+        {"step": 2, "alarms": ["cut_short"], "rollouts/sampled": 16},
+        {"step": 3, "alarms": ["cut_short", "crashing_code"], "rollouts/sampled": 8, "calls/mean": 0.5},
+    ]
+    found = training_figures("".join(json.dumps(line) + "\n" for line in lines))
+    assert found["alarms"] == {"cut_short": 2, "crashing_code": 3}
+    assert found["trajectories"] == 32
+    assert found["curve.calls/mean"] == [1.0, None, 0.5]
+    assert {name for name in found if name.startswith("curve.")} == {f"curve.{name}" for name in CURVES}
