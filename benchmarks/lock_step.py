@@ -7,9 +7,9 @@ what stands behind the conversations is another engine.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -183,7 +183,7 @@ async def make(
 
 
 async def in_lock_step(
-    step: LockStep, run: Callable[[Job], Awaitable[Trajectory]], work: Sequence[Job], at_once: int
+    step: LockStep, run: Callable[[Job], Coroutine[Any, Any, Trajectory]], work: Sequence[Job], at_once: int
 ) -> list[Trajectory]:
     """Trajectories of the jobs, in batches of at most `at_once`, each batch in lock-step."""
     found: list[Trajectory] = []
@@ -191,13 +191,13 @@ async def in_lock_step(
         batch = work[begin : begin + at_once]
         step.live = len(batch)
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(_awaited(run(job))) for job in batch]
+            running = [tasks.create_task(run(job)) for job in batch]
         found += [task.result() for task in running]
     return found
 
 
 async def each_for_itself(
-    run: Callable[[Job], Awaitable[Trajectory]], work: Sequence[Job], at_once: int
+    run: Callable[[Job], Coroutine[Any, Any, Trajectory]], work: Sequence[Job], at_once: int
 ) -> list[Trajectory]:
     """Trajectories of the jobs, at most `at_once` under way; none waits for another."""
     gate = asyncio.Semaphore(at_once)
@@ -209,7 +209,3 @@ async def each_for_itself(
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(gated(job)) for job in work]
     return [task.result() for task in running]
-
-
-async def _awaited(trajectory: Awaitable[Trajectory]) -> Trajectory:
-    return await trajectory

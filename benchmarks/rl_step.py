@@ -13,10 +13,11 @@ that warms up, then its sides take turns; figures are medians over rounds.
   lock-step, in batches of as many rows as our engine has slots.
 * `vs_lockstep`: rollouts alone, tools slowed by heavy-tailed times: log-normal, median 0.5 s, p99 10 s (20 times the
   median), as a web search takes. Both sides use our engine, the same questions, seeds and delays; at most
-  `concurrency` trajectories are under way. Async: as the agent runs them, a trajectory that ends makes room for the
-  next. Lock-step (`lock_step.py`): batches of `concurrency` trajectories that write a turn each, run all tools at
-  once, and go on when the slowest tool has answered. `vs_lockstep_together` is kinder to lock-step: all trajectories
-  of the step are one batch, and the engine has a slot for each.
+  `concurrency` trajectories (64 of the step's 128) are under way, and the engine has a slot for each. Async: as the
+  agent runs them, a trajectory that ends makes room for the next. Lock-step (`lock_step.py`): batches of
+  `concurrency` trajectories that write a turn each, then run all tools at once, and go on when the slowest has
+  answered. `vs_lockstep_together` is kinder to lock-step: all trajectories of the step are one batch, with twice the
+  sandboxes and slots of the async side.
 * `decode_vs_generate`: the engine against `model.generate`, without tools (`decode.py`).
 
 Keys of the JSON file: the five ratios (above 1: ours is faster), and for each side `SIDE_per_second` (trajectories),
@@ -30,10 +31,12 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -51,8 +54,8 @@ from foveal.train.learner import Learner
 from foveal.train.pictures import encode
 from foveal.train.rl_settings import RlSettings
 from foveal.train.rollouts import Rollouts
-from foveal.trajectory import ImageStore
-from lock_step import EnginePolicy, each_for_itself, in_lock_step, jobs, make, on_engine
+from foveal.trajectory import ImageStore, Trajectory
+from lock_step import EnginePolicy, Job, each_for_itself, in_lock_step, jobs, make, on_engine
 from trl_step import Step, TrlSide
 
 RECIPE = Path(__file__).parents[1] / "recipes/micro/rl.toml"
@@ -108,13 +111,11 @@ class Sides:
                 step = side(number)
                 if number:
                     self.steps[name].append(step)
-                wrong = sum("total" not in one.reward for one in step.trajectories)
+                rewards = [one.reward["total"] for one in step.trajectories]
                 print(
-                    f"{f'round {number}/{rounds}' if number else 'warm-up':12} {name:18} "
-                    f"{len(step.trajectories):4} trajectories in {step.seconds:7.2f} s "
-                    f"({step.rollout_seconds:.2f} s rollouts), {step.tokens} tokens, "
-                    f"reward {sum(one.reward.get('total', 0.0) for one in step.trajectories) / len(step.trajectories):.2f}"
-                    + (f", {wrong} unscored" if wrong else ""),
+                    f"{f'round {number}/{rounds}' if number else 'warm-up':10} {name:18} "
+                    f"{len(rewards):4} trajectories in {step.seconds:7.2f} s ({step.rollout_seconds:.2f} s rollouts), "
+                    f"{step.tokens} tokens, mean reward {sum(rewards) / len(rewards):.2f}",
                     flush=True,
                 )
 
@@ -133,21 +134,24 @@ class Sides:
             yield f"{name}_tokens", sum(step.tokens for step in steps)
 
 
+def draws(settings: RlSettings, number: int) -> range:
+    """The questions of a round: the same for every side."""
+    first = number * settings.prompts
+    return range(first, first + (settings.prompts if number else WARM_UP))
+
+
 def rl_steps(settings: RlSettings, environment: Environment, runner: asyncio.Runner, rounds: int) -> Sides:
     """RL steps of ours and of TRL's, one sequence at a time and batched."""
     ours = OurSide(settings, environment, runner)
     theirs = TrlSide(load_model(settings.model, "cpu", "float32"), ours.encoder, settings, environment, runner)
 
-    def draws(number: int) -> range:
-        return range(number * settings.prompts, number * settings.prompts + (settings.prompts if number else WARM_UP))
-
     def trl(number: int, rows: int, at_once: int) -> Step:
         images = ImageStore()
-        return theirs.step(jobs(environment, settings, draws(number), images), images, rows, at_once, number)
+        return theirs.step(jobs(environment, settings, draws(settings, number), images), images, rows, at_once, number)
 
     everyone = settings.prompts * settings.rollouts
     sides = Sides(
-        ours=lambda number: ours.step(number, draws(number)),
+        ours=lambda number: ours.step(number, draws(settings, number)),
         trl_batched=lambda number: trl(number, settings.max_batch, everyone),
         trl=lambda number: trl(number, 1, 1),
     )
@@ -161,33 +165,31 @@ def slow_rollouts(settings: RlSettings, environment: Environment, runner: asynci
     model = load_model(settings.model, "cpu", "float32")
     everyone = settings.prompts * settings.rollouts
 
-    def side(lock_step: bool, slots: int, at_once: int) -> Callable[[int], Step]:
-        engine = Engine(model, encoder, slots)
+    def side(lock_step: bool, at_once: int) -> Callable[[int], Step]:
+        engine = Engine(model, encoder, slots=at_once)
         stepping = on_engine(engine)
         policy = EnginePolicy(stepping if lock_step else engine, "engine")
 
-        def run(number: int) -> Step:
-            images, prompts = ImageStore(), settings.prompts if number else WARM_UP
-            work = jobs(
-                environment, settings, range(number * settings.prompts, number * settings.prompts + prompts), images
-            )
+        def step(number: int) -> Step:
+            images = ImageStore()
+            work = jobs(environment, settings, draws(settings, number), images)
             median_seconds = TOOL_MEDIAN if number else TOOL_MEDIAN / 10
 
-            def one(job):
+            def run(job: Job) -> Coroutine[Any, Any, Trajectory]:
                 return make(policy, environment, settings, job, images, median_seconds)
 
             began = time.perf_counter()
-            rolling = in_lock_step(stepping, one, work, at_once) if lock_step else each_for_itself(one, work, at_once)
+            rolling = in_lock_step(stepping, run, work, at_once) if lock_step else each_for_itself(run, work, at_once)
             trajectories = runner.run(rolling)
             seconds = time.perf_counter() - began
             return Step(trajectories, seconds, seconds)
 
-        return run
+        return step
 
     sides = Sides(
-        async_rollouts=side(False, settings.max_batch, settings.concurrency),
-        lockstep=side(True, settings.max_batch, settings.concurrency),
-        lockstep_together=side(True, everyone, everyone),
+        async_rollouts=side(False, settings.concurrency),
+        lockstep=side(True, settings.concurrency),
+        lockstep_together=side(True, everyone),
     )
     sides.measure(rounds)
     return sides
@@ -211,6 +213,9 @@ def world(runner: asyncio.Runner, prompts: int, rollouts: int, rounds: int) -> I
                 "prompts": str(prompts),
                 "rollouts": str(rollouts),
                 "dynamic-sampling": "false",
+                # Half of a step's trajectories, as 64 of 128 in the recipe.
+                "concurrency": str(prompts * rollouts // 2),
+                "max-batch": str(prompts * rollouts // 2),
                 "limits.wall-seconds": "3600",  # nothing is to be cut by time, however slow the side
             },
         )
@@ -254,6 +259,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", category=FutureWarning)  # TRL sets names that transformers has renamed
     figures = measure(4, 8, 1, 12) if arguments.quick else measure(16, 8, arguments.rounds, 48)
     for name, value in figures.items():
         print(f"{name:30} {value:10.3f}")

@@ -5,8 +5,8 @@ Turns are written by `model.generate` from all ids and pictures so far; what com
 pictures, and TRL scores, compares and learns: DAPO, clip 0.2 / 0.3, no KL. Needs trl (the extra `dev`).
 
 What it is spared: it computes no log-probs while it samples (TRL needs none here), its vision tower is frozen as
-ours is, no gradient checkpointing, and micro-batches of the size that is quickest here. Trajectories that a limit ended
-have no loss, as with us. Dropping TRL's metrics of lengths in `_generate` is a further few milliseconds.
+ours is, no activation checkpointing, micro-batches of a size that suits a CPU, and the time in which the trainer is set
+up. Trajectories that a limit ended have no loss, as with us.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import StoppingCriteria, TrainerCallback
+from transformers import PrinterCallback, StoppingCriteria, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from foveal.policy.encoding import ChatEncoder, ImageOnlyProcessor
@@ -242,6 +242,7 @@ class TrlSide:
             gradient_checkpointing=False,
             dataloader_pin_memory=False,
             save_strategy="no",
+            logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
         )
@@ -253,6 +254,7 @@ class TrlSide:
             train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": str(n)}]} for n in numbers]),
             args=arguments,
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.tools = [_total]  # any tool at all: TRL then builds pixels over prompt and completion
         return trainer
 
