@@ -29,6 +29,19 @@ def test_the_grid_foretold_from_a_size_is_the_grid_of_the_patches(policy, pictur
     assert encoder.num_image_tokens(patches.grid) * 4 == len(patches.values)
 
 
+def test_patches_of_another_grid_than_was_foretold_are_refused(policy, picture, store):
+    class Shrinking(Qwen2VLImageProcessorPil):
+        def __call__(self, images, **settings):
+            return super().__call__([image.resize((28, 28)) for image in images], **settings)
+
+    real = policy.encoder.image_processor
+    processor = Shrinking(min_pixels=real.size["shortest_edge"], max_pixels=real.size["longest_edge"])
+    encoder, ref = ChatEncoder(policy.encoder.tokenizer, processor), picture(84, 56)
+    assert encoder.grid(ref) == policy.encoder.patches(ref, store).grid
+    with pytest.raises(PolicyError, match=r"a grid of \(1, 2, 2\)"):
+        encoder.patches(ref, store)
+
+
 def test_a_picture_that_is_too_narrow_is_refused(policy, picture, message):
     with pytest.raises(PolicyError, match="1 x 300"):
         policy.encoder.message_ids(message("user", picture(1, 300)))

@@ -1,6 +1,11 @@
 """Trajectories of a teacher, and a tiny model that has learned from one."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +41,33 @@ def written(store, picture, message):
         )
 
     return make
+
+
+@pytest.fixture
+def two_processes():
+    """Runs a Python program twice, in processes that know of each other as a launcher would have it."""
+
+    def run(*words) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = str(server.getsockname()[1])
+        world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+        world["PYTHONPATH"] = str(Path(__file__).parents[2] / "src")
+        processes = []
+        try:
+            for rank in "01":
+                env = {**os.environ, **world, "RANK": rank, "LOCAL_RANK": rank}
+                processes.append(
+                    subprocess.Popen([sys.executable, *map(str, words)], env=env, stderr=subprocess.PIPE, text=True)
+                )
+            for process in processes:
+                _, errors = process.communicate(timeout=300)
+                assert process.returncode == 0, errors[-2000:]
+        finally:
+            for process in processes:
+                process.kill()  # one that waits for the other, in vain
+                process.communicate()
+
+    return run
 
 
 ANSWERS = ("red", "blue")

@@ -1,11 +1,6 @@
 import copy
 import dataclasses
-import os
 import pickle
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +109,14 @@ def test_features_of_a_frozen_tower_give_the_gradients_of_the_pictures(settings,
     cached.learn([_with_features(samples, policy)])
     language = {name: gradient for name, gradient in whole[0].items() if "visual" not in name}
     assert _apart(language, frozen[0]) < 1e-5
+
+
+def test_features_of_too_few_pictures_are_refused(settings, samples, learner, policy):
+    cached = _with_features(samples[:2], policy)
+    for left in (0, 1):
+        blind = dataclasses.replace(cached[0].sequence, images=cached[0].sequence.images[:left])
+        with pytest.raises(ValueError, match=r"[Ii]mage"):
+            learner(settings()).learn([[dataclasses.replace(cached[0], sequence=blind), cached[1]]])
 
 
 def test_features_are_computed_once_for_each_picture_and_alike_in_any_company(policy, store, picture):
@@ -246,33 +249,21 @@ for number, split in enumerate(splits):
 """
 
 
-def test_two_processes_have_the_gradients_of_one(settings, samples, learner, tmp_path):
-    """Unevenly shared, and all in one process while the other has nothing to train on."""
+def test_two_processes_have_the_gradients_of_one(settings, samples, learner, tmp_path, two_processes):
+    """Unevenly shared; all pictures in one process; and all in one process while the other has nothing to train on."""
     chosen = settings(freeze_vision=False, micro_tokens=300, loss={"importance": "token"})
     alone = learner(chosen)
     wanted = _gradients(alone)
     figures = alone.learn([samples]).figures.means()
-    splits = [(samples[:2], samples[2:]), (samples, [])]
+    text = [sample for sample in samples if not sample.sequence.images]
+    shown = [sample for sample in samples if sample.sequence.images]
+    assert text and shown and any("visual" in name for name in wanted[0])
+    splits = [(samples[:2], samples[2:]), (shown, text), (samples, [])]
     (tmp_path / "work.pickle").write_bytes(pickle.dumps((chosen, splits)))
-    _run_two(tmp_path)
+    two_processes("-c", RANK, tmp_path)
     for number in range(len(splits)):
         for rank in range(2):
             found, means = torch.load(tmp_path / f"{number}-{rank}.pt", weights_only=False)
             assert len(found) == 1
             assert _apart(wanted[0], found[0]) < 1e-5
             assert means == pytest.approx(figures, rel=1e-4, abs=1e-6)
-
-
-def _run_two(folder):
-    """Run the program above in two processes that know of each other, as a launcher would."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-    processes = []
-    for rank in "01":
-        world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        env = {**os.environ, **world, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
-        words = [sys.executable, "-c", RANK, str(folder)]
-        processes.append(subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True))
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors[-2000:]

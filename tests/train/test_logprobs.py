@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from foveal.errors import TrainingError
+from foveal.policy.sampling import suppress
 from foveal.train.logprobs import Scorer, recorded_logprobs, token_scores, without_loss
 from foveal.train.loss import loss_weight, policy_loss
 from foveal.train.rl_settings import LossSettings
-from foveal.train.tokens import IGNORE, TrainingSequence, collate, from_trajectory, token_logprobs
+from foveal.train.tokens import IGNORE, TrainingSequence, collate, from_trajectory
 
 ENCODER = SimpleNamespace(never_sampled=[4, 2])
 
@@ -77,12 +78,13 @@ def test_no_more_logits_are_alive_than_the_chunk():
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 0.6])
 def test_the_scorer_agrees_with_the_distribution_that_is_sampled(policy, sequences, temperature):
     batch = collate(sequences, policy.encoder.padding)
-    scorer = Scorer(policy.model, policy.encoder, temperature, chunk_logits=10_000)
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
     with torch.no_grad():
-        scores = scorer(batch)
-        wanted = token_logprobs(policy.model, batch, policy.encoder, temperature or 1.0)
+        scores = Scorer(policy.model, policy.encoder, temperature, chunk_logits=10_000)(batch)
+        logits = suppress(policy.model(**inputs).logits, policy.encoder) / (temperature or 1.0)
+    wanted = logits.log_softmax(-1)[:, :-1].gather(2, batch["input_ids"][:, 1:, None])[..., 0]
     trained = batch["labels"] != IGNORE
-    torch.testing.assert_close(scores.logprobs, wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scores.logprobs[trained], wanted[trained[:, 1:]], atol=1e-5, rtol=1e-5)
     assert (scores.logprobs[trained] < 0).all() and (scores.logprobs[~trained] == 0).all()
     assert (scores.entropy[trained] > 0).all() and (scores.entropy[~trained] == 0).all()
 
@@ -146,9 +148,10 @@ def _sampled(ids, mask, logprobs):
 def test_recorded_logprobs_stand_where_the_batch_has_the_tokens():
     rows = [
         _sampled([5, 6, 7], [0, 1, 1], np.array([0.0, -1.5, -2.5], dtype=np.float32)),
-        without_loss(_sampled([5, 6], [0, 1], np.array([0.0, -3.0], dtype=np.float32))),
+        short := _sampled([5, 6], [0, 1], np.array([0.0, -3.0], dtype=np.float32)),
+        without_loss(short),
     ]
-    assert recorded_logprobs(rows).tolist() == [[0.0, -1.5, -2.5], [0.0, 0.0, 0.0]]
+    assert recorded_logprobs(rows).tolist() == [[0.0, -1.5, -2.5], [0.0, -3.0, 0.0], [0.0, 0.0, 0.0]]
 
 
 def test_sequences_that_were_not_sampled_have_no_recorded_logprobs():

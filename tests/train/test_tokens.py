@@ -8,7 +8,8 @@ import torch
 from foveal.config import Sampling
 from foveal.errors import TrainingError
 from foveal.policy.encoding import Patches
-from foveal.train.tokens import Fit, TrainingSequence, collate, from_trajectory, learned_logits, plan, token_logprobs
+from foveal.train.logprobs import Scorer
+from foveal.train.tokens import Fit, TrainingSequence, collate, from_trajectory, learned_logits, plan
 from foveal.trajectory import ImagePart, Message, Question, StopReason, TextPart, Tokens, Trajectory, Turn
 
 ROOM = 10_000
@@ -69,21 +70,25 @@ def _batch(policy, *sequences):
     return collate(sequences, policy.encoder.padding)
 
 
+def _logprobs(policy, *sequences, temperature=1.0):
+    """What the trainer scores, (B, L), padded to the longest."""
+    with torch.no_grad():
+        return Scorer(policy.model, policy.encoder, temperature)(_batch(policy, *sequences)).logprobs
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
 def test_sampler_and_trainer_agree_padded_and_unpadded(policy, store, picture, message, temperature):
     sequences = _sequences(_rollouts(policy, store, picture, message, temperature), store, policy)
-    together = _batch(policy, *sequences)
-    assert not together["attention_mask"].bool().all(), "rows differ in length"
-    with torch.inference_mode():
-        padded = token_logprobs(policy.model, together, policy.encoder, temperature or 1.0).numpy()
-        for row, one in enumerate(sequences):
-            alone = token_logprobs(policy.model, _batch(policy, one), policy.encoder, temperature or 1.0)[0].numpy()
-            learned = one.loss_mask == 1
-            assert learned.sum() >= 2
-            assert np.abs(one.logprobs - alone)[learned].max() < 1e-4
-            assert np.abs(one.logprobs - padded[row, : len(one.ids)])[learned].max() < 1e-4
-            assert not alone[~learned].any()
-            assert not padded[row, len(one.ids) :].any()
+    assert len({len(one.ids) for one in sequences}) > 1
+    padded = _logprobs(policy, *sequences, temperature=temperature).numpy()
+    for row, one in enumerate(sequences):
+        alone = _logprobs(policy, one, temperature=temperature)[0].numpy()
+        learned = one.loss_mask == 1
+        assert learned.sum() >= 2
+        assert np.abs(one.logprobs - alone)[learned].max() < 1e-4
+        assert np.abs(one.logprobs - padded[row, : len(one.ids)])[learned].max() < 1e-4
+        assert not alone[~learned].any()
+        assert not padded[row, len(one.ids) :].any()
 
 
 def test_a_sampled_trajectory_is_taken_to_the_id(policy, store, picture, message):
@@ -205,10 +210,8 @@ def test_other_pixels_in_an_observation_change_the_logprobs_after_it_and_none_be
     changed = trajectory.model_copy(
         update={"turns": (turn.model_copy(update={"observation_parts": other}), trajectory.turns[1])}
     )
-    scores, sequences = [], _sequences([trajectory, changed], store, policy)
-    with torch.inference_mode():
-        for one in sequences:
-            scores.append(token_logprobs(policy.model, _batch(policy, one), policy.encoder)[0].numpy())
+    sequences = _sequences([trajectory, changed], store, policy)
+    scores = [_logprobs(policy, one)[0].numpy() for one in sequences]
     assert (sequences[0].ids == sequences[1].ids).all()
     learned = np.flatnonzero(sequences[0].loss_mask)
     first = learned[: len(policy.encoder.text(turn.text)) + 1]
@@ -220,11 +223,19 @@ def test_other_pixels_in_an_observation_change_the_logprobs_after_it_and_none_be
 def test_padding_changes_nothing_also_beside_text_only_rows(policy, store, written):
     trajectories = [written(0), written(1, with_pictures=False), written(2), written(5)]
     sequences = _sequences(trajectories, store, policy)
-    with torch.inference_mode():
-        together = token_logprobs(policy.model, _batch(policy, *sequences), policy.encoder)
-        for row, one in enumerate(sequences):
-            alone = token_logprobs(policy.model, _batch(policy, one), policy.encoder)[0]
-            assert torch.allclose(together[row, : len(one.ids)], alone, atol=1e-5)
+    together = _logprobs(policy, *sequences)
+    for row, one in enumerate(sequences):
+        assert torch.allclose(together[row, : len(one.ids)], _logprobs(policy, one)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["turn_end", "end_of_text"])
+def test_the_padding_id_is_neither_masked_nor_left_out_where_it_is_a_token(policy, store, written, padding):
+    """A checkpoint without an id of its own for padding pads with the end of a turn, which is learned."""
+    sequences = _sequences([written(0), written(4, answer="red" * 9)], store, policy)
+    batch = collate(sequences, getattr(policy.encoder, padding))
+    assert batch["attention_mask"].sum(dim=1).tolist() == [len(one.ids) for one in sequences]
+    assert (batch["labels"] != -100).sum(dim=1).tolist() == [one.loss_mask.sum() for one in sequences]
+    assert (batch["labels"] == policy.encoder.turn_end).sum(dim=1).tolist() == [2, 2]
 
 
 def test_masking_the_loss_of_one_row_moves_no_other(policy, store, written):
@@ -232,9 +243,9 @@ def test_masking_the_loss_of_one_row_moves_no_other(policy, store, written):
     masked = [
         TrainingSequence(s.ids, s.loss_mask * (n > 0), s.positions, s.images, None) for n, s in enumerate(sequences)
     ]
-    with torch.inference_mode():
-        before = token_logprobs(policy.model, _batch(policy, *sequences), policy.encoder)
-        after = token_logprobs(policy.model, _batch(policy, *masked), policy.encoder)
+    plain, some = _batch(policy, *sequences), _batch(policy, *masked)
+    assert some["attention_mask"].equal(plain["attention_mask"]) and some["attention_mask"][0].any()
+    before, after = _logprobs(policy, *sequences), _logprobs(policy, *masked)
     assert not after[0].any()
     assert torch.allclose(before[1:], after[1:], atol=1e-6)
 
@@ -253,7 +264,7 @@ def test_a_batch_with_a_picture_too_few_is_refused_by_the_model(policy, store, w
     one = _sequences([written()], store, policy)[0]
     blind = TrainingSequence(one.ids, one.loss_mask, one.positions, one.images[:1], None)
     with pytest.raises(ValueError, match=r"[Ii]mage"):
-        token_logprobs(policy.model, _batch(policy, blind), policy.encoder)
+        _logprobs(policy, blind)
 
 
 def test_a_batch_of_text_has_no_pictures(policy, store, written):

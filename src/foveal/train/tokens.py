@@ -21,7 +21,6 @@ import torch
 
 from foveal.errors import TrainingError
 from foveal.policy.encoding import ChatEncoder, Patches, mrope_positions
-from foveal.policy.sampling import suppress
 from foveal.trajectory import ImageRef, ImageStore, Message, Tokens, Trajectory
 
 IGNORE = -100
@@ -180,25 +179,6 @@ def collate(sequences: Sequence[TrainingSequence], padding: int) -> dict[str, to
         batch["pixel_values"] = np.concatenate([picture.values for picture in pictures])
         batch["image_grid_thw"] = np.array([picture.grid for picture in pictures])
     return {name: torch.from_numpy(array) for name, array in batch.items()}
-
-
-def token_logprobs(
-    model: Any, batch: dict[str, torch.Tensor], encoder: ChatEncoder, temperature: float = 1.0
-) -> torch.Tensor:
-    """Log-prob of every learned token of a batch, (B, L) in float32; 0 where there is no loss.
-
-    The same distribution that `TransformersPolicy` samples from and records: what it never samples has probability 0.
-
-    Args:
-        model: An image-text-to-text model.
-        batch: From `collate`, on the model's device.
-        encoder: Names the tokens that are never sampled.
-        temperature: That of the sampling; 1 for greedy.
-    """
-    labels, keep, logits = learned_logits(model, batch)
-    scores = torch.log_softmax(suppress(logits, encoder) / temperature, dim=-1)
-    chosen = scores.gather(2, labels.clamp(min=0)[..., None])[..., 0].masked_fill(labels == IGNORE, 0.0)
-    return torch.zeros(batch["labels"].shape, device=chosen.device).index_copy(1, keep + 1, chosen)
 
 
 def learned_logits(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
