@@ -2,14 +2,12 @@ import asyncio
 import contextlib
 import random
 
-import numpy as np
 import pytest
 import torch
 
 from foveal.config import Sampling
 from foveal.errors import PolicyError
 from foveal.policy.cache import common_prefix
-from foveal.policy.sampling import suppress
 from foveal.policy.transformers import TransformersPolicy
 
 GREEDY, FREE = Sampling(temperature=0), Sampling(temperature=1.0, seed=3)
@@ -34,31 +32,13 @@ async def talk(policy, store, messages, sampling=GREEDY, lengths=(8,)):
     return conversation
 
 
-def gap(policy, conversation):
-    """Largest difference between the recorded log-probs and those of one unpadded forward of transformers itself."""
-    tokens = conversation.tokens()
-    ids = torch.tensor([tokens.ids])
-    patches = [picture.patches for picture in conversation._pictures]
-    with torch.inference_mode():
-        logits = policy.model(
-            input_ids=ids,
-            mm_token_type_ids=(ids == policy.encoder.image_pad).int(),
-            pixel_values=torch.from_numpy(np.concatenate([one.values for one in patches])) if patches else None,
-            image_grid_thw=torch.tensor([one.grid for one in patches]) if patches else None,
-        ).logits[0, :-1]
-    expected = suppress(logits, policy.encoder).log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0].numpy()
-    mask = np.array(tokens.loss_mask, dtype=bool)
-    assert mask.any()
-    return np.abs(np.array(tokens.logprobs)[mask] - expected[mask[1:]]).max()
-
-
 @pytest.fixture
 def policy(tiny_checkpoint):
     return TransformersPolicy(tiny_checkpoint, device="cpu", max_batch=3)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_many_conversations_in_few_slots_agree_with_unpadded_forwards(policy, store, picture, message, seed):
+def test_many_conversations_in_few_slots_agree_with_unpadded_forwards(policy, store, picture, message, seed, gap):
     """Evicted, copied, moved, grown, joined mid-flight: nothing of that may show."""
     rng = random.Random(seed)
     prompts = [message("user", "p" * 20, picture(84, 56, n), "?") for n in range(2)]
@@ -92,7 +72,9 @@ def test_a_later_turn_computes_only_what_is_new(policy, store, picture, message)
     assert shapes == [(1, prompt + start), *[(1, 1)] * 4, (1, again + 1), *[(1, 1)] * 4]
 
 
-def test_rollouts_of_one_question_compute_its_prompt_once_and_encode_its_picture_once(policy, store, picture, message):
+def test_rollouts_of_one_question_compute_its_prompt_once_and_encode_its_picture_once(
+    policy, store, picture, message, gap
+):
     ref, towers = picture(112, 112, 5), []
     handle = policy.model.model.visual.register_forward_hook(lambda *_: towers.append(1))
     prompt = message("user", ref, "w" * 40)
@@ -113,7 +95,7 @@ def test_rollouts_of_one_question_compute_its_prompt_once_and_encode_its_picture
     assert len(towers) == 1
 
 
-def test_the_same_words_about_another_picture_are_not_taken_for_the_same(policy, store, picture, message):
+def test_the_same_words_about_another_picture_are_not_taken_for_the_same(policy, store, picture, message, gap):
     one, other = (message("user", picture(112, 112, seed), "what?") for seed in (1, 2))
     asyncio.run(talk(policy, store, [one]))
     assert gap(policy, asyncio.run(talk(policy, store, [other]))) < 1e-4
@@ -148,14 +130,14 @@ def test_no_more_turns_at_once_than_slots(policy, store, message):
     assert max(rows for rows, _ in shapes) == 3
 
 
-def test_a_context_longer_than_a_slot_was_made_for(policy, store, message):
+def test_a_context_longer_than_a_slot_was_made_for(policy, store, message, gap):
     messages = [message("user", "0123456789" * 30), message("user", "9876543210" * 40)]
     conversation = asyncio.run(talk(policy, store, messages, FREE, (300,)))
     assert len(conversation.tokens().ids) > 1024
     assert gap(policy, conversation) < 1e-4
 
 
-def test_what_was_cached_under_other_weights_is_forgotten(policy, store, picture, message):
+def test_what_was_cached_under_other_weights_is_forgotten(policy, store, picture, message, gap):
     prompt = message("user", picture(84, 84), "go on")
     asyncio.run(talk(policy, store, [prompt]))
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=0.01)
@@ -180,7 +162,7 @@ def test_a_closed_conversation_leaves_its_slot_and_its_features(policy, store, p
     assert sum(slot.owner is not None for slot in policy._engine._cache.slots) == 1
 
 
-def test_a_failure_while_decoding_reaches_every_waiting_conversation(policy, store, message):
+def test_a_failure_while_decoding_reaches_every_waiting_conversation(policy, store, message, gap):
     def explode(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
