@@ -67,7 +67,7 @@ class RunWriter:
                 if not resume:
                     raise RecordError(f"{path} already holds a run", "name another folder, or resume this run")
                 self._mend(path)
-            _sync_folder(folder)
+            sync(folder)
         except BaseException:
             os.close(self._file)
             raise
@@ -113,7 +113,7 @@ class RunWriter:
                 "name the store that holds it: write(trajectory, images)",
             )
         if trajectory.refs:
-            _sync_folder(self.folder / IMAGES)
+            sync(self.folder / IMAGES)
         line = trajectory.model_dump_json().encode() + b"\n"
         size = os.fstat(self._file).st_size
         try:
@@ -219,7 +219,7 @@ class RunEditor:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(self._path)
-            _sync_folder(self._path.parent)
+            sync(self._path.parent)
         except OSError as error:
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
@@ -299,9 +299,9 @@ def _free_name(folder: Path) -> Path:
     return path
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make new names in a folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, last through a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

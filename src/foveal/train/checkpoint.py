@@ -5,7 +5,6 @@ named `step-N` is whole, whenever the process was killed.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foveal.errors import TrainingError
+from foveal.records import sync
 
 COPIED = (
     "tokenizer*",
@@ -42,9 +42,9 @@ def save_checkpoint(
     torch.save(optimizer, part / "optimizer.pt")
     (part / "progress.json").write_text(json.dumps(progress) + "\n", encoding="utf-8")
     for path in (*part.iterdir(), part):
-        _sync(path)
+        sync(path)
     part.rename(final)
-    _sync(folder)
+    sync(folder)
     for old in _whole(folder)[:-KEPT]:
         gone = old.with_name(old.name + PART)
         old.rename(gone)
@@ -96,11 +96,3 @@ def publish(part: Path, start: Path, folder: Path) -> None:
 
 def _whole(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.suffix != PART)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
