@@ -20,10 +20,13 @@ that warms up, then its sides take turns; figures are medians over rounds.
   sandboxes and slots of the async side.
 * `decode_vs_generate`: the engine against `model.generate`, without tools (`decode.py`).
 
+The slow tools are slow in the quick form, too: with fewer trajectories nothing is measured but the slowest call.
+
 Keys of the JSON file: the five ratios (above 1: ours is faster), and for each side `SIDE_per_second` (trajectories),
 `SIDE_seconds`, `SIDE_rollout_seconds` and `SIDE_learning_seconds` (of RL steps), `SIDE_tokens` (written in all measured
-rounds); `trajectories` (of a step), `rounds`, `seed`, `concurrency`, `slots`, `threads`, `tool_median_seconds`,
-`tool_p99_seconds`, and the figures of `decode.py`.
+rounds); `trajectories` (of an RL step), `slow_trajectories` (with slow tools), `rounds`, `seed`, `concurrency`,
+`slots`, `threads`, `tool_median_seconds`, `tool_p99_seconds`; the figures of `decode.py`, its tokens as
+`decode_tokens`.
 """
 
 import argparse
@@ -59,6 +62,8 @@ from lock_step import EnginePolicy, Job, each_for_itself, in_lock_step, jobs, ma
 from trl_step import Step, TrlSide
 
 RECIPE = Path(__file__).parents[1] / "recipes/micro/rl.toml"
+PROMPTS = 16
+"""Of a step, as in the recipe."""
 WARM_UP = 2
 """Prompts of the step that warms up."""
 TOOL_MEDIAN = 0.5
@@ -196,11 +201,11 @@ def slow_rollouts(settings: RlSettings, environment: Environment, runner: asynci
 
 
 @contextmanager
-def world(runner: asyncio.Runner, prompts: int, rollouts: int, rounds: int) -> Iterator[tuple[RlSettings, Environment]]:
+def world(runner: asyncio.Runner, rounds: int) -> Iterator[tuple[RlSettings, Environment]]:
     """The recipe's settings in a world that is written for it, with tools for all trajectories of a step at once."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
-        questions = write_world(here, "train", prompts * (rounds + 1), seed=2)
+        questions = write_world(here, "train", PROMPTS * (rounds + 1), seed=2)
         settings = read_settings(
             RlSettings,
             RECIPE,
@@ -210,29 +215,25 @@ def world(runner: asyncio.Runner, prompts: int, rollouts: int, rounds: int) -> I
                 "system-prompt": str(here / "system.txt"),
                 "user-suffix": str(here / "suffix.txt"),
                 "tools.search": str(here / "index"),
-                "prompts": str(prompts),
-                "rollouts": str(rollouts),
                 "dynamic-sampling": "false",
-                # Half of a step's trajectories, as 64 of 128 in the recipe.
-                "concurrency": str(prompts * rollouts // 2),
-                "max-batch": str(prompts * rollouts // 2),
                 "limits.wall-seconds": "3600",  # nothing is to be cut by time, however slow the side
             },
         )
-        environment = open_environment(settings.model_copy(update={"concurrency": prompts * rollouts}))
+        environment = open_environment(settings.model_copy(update={"concurrency": PROMPTS * settings.rollouts}))
         try:
             yield settings, environment
         finally:
             runner.run(environment.sandbox.aclose())
 
 
-def measure(prompts: int, rollouts: int, rounds: int, conversations: int) -> dict[str, float]:
-    """The figures of the JSON file."""
-    with asyncio.Runner() as runner, world(runner, prompts, rollouts, rounds) as (settings, environment):
+def measure(prompts: int, rounds: int, conversations: int) -> dict[str, float]:
+    """The figures of the JSON file; `prompts` are those of an RL step, `conversations` those of `decode.py`."""
+    with asyncio.Runner() as runner, world(runner, rounds) as (settings, environment):
         runner.run(environment.sandbox.probe())
-        steps = rl_steps(settings, environment, runner, rounds)
+        steps = rl_steps(settings.model_copy(update={"prompts": prompts}), environment, runner, rounds)
         slow = slow_rollouts(settings, environment, runner, rounds)
     decoded = decode.measure(conversations, 16, rounds)
+    decoded["decode_tokens"] = decoded.pop("tokens")
     return {
         "vs_trl": steps.speed("ours") / steps.speed("trl"),
         "vs_trl_batched": steps.speed("ours") / steps.speed("trl_batched"),
@@ -241,7 +242,8 @@ def measure(prompts: int, rollouts: int, rounds: int, conversations: int) -> dic
         **decoded,
         **dict(steps.figures()),
         **dict(slow.figures()),
-        "trajectories": prompts * rollouts,
+        "trajectories": prompts * settings.rollouts,
+        "slow_trajectories": settings.prompts * settings.rollouts,
         "rounds": rounds,
         "seed": settings.seed,
         "concurrency": settings.concurrency,
@@ -255,12 +257,12 @@ def measure(prompts: int, rollouts: int, rounds: int, conversations: int) -> dic
 def main() -> None:
     """Read the flags, measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="4 prompts, 1 round, 12 conversations: a few minutes")
+    parser.add_argument("--quick", action="store_true", help="RL steps of 4 prompts, 12 conversations, 1 round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", category=FutureWarning)  # TRL sets names that transformers has renamed
-    figures = measure(4, 8, 1, 12) if arguments.quick else measure(16, 8, arguments.rounds, 48)
+    figures = measure(4, 1, 12) if arguments.quick else measure(PROMPTS, arguments.rounds, 48)
     for name, value in figures.items():
         print(f"{name:30} {value:10.3f}")
     if arguments.json:
