@@ -12,20 +12,21 @@ that warms up, then its sides take turns; figures are medians over rounds.
 * `vs_trl_batched`: the same, but the subclass calls `model.generate` for all trajectories together, turn by turn in
   lock-step, in batches of as many rows as our engine has slots.
 * `vs_lockstep`: rollouts alone, tools slowed by heavy-tailed times: log-normal, median 0.5 s, p99 10 s (20 times the
-  median), as a web search takes. Both sides use our engine, the same questions, seeds and delays; at most
-  `concurrency` trajectories (64 of the step's 128) are under way, and the engine has a slot for each. Async: as the
-  agent runs them, a trajectory that ends makes room for the next. Lock-step (`lock_step.py`): batches of
-  `concurrency` trajectories that write a turn each, then run all tools at once, and go on when the slowest has
-  answered. `vs_lockstep_together` is kinder to lock-step: all trajectories of the step are one batch, with twice the
-  sandboxes and slots of the async side.
+  median), as a web search takes; the median is about the time in which the engine writes a turn of everyone. Both
+  sides use our engine, the same questions, seeds and delays; 64 of the 128 trajectories may be under way at once (the
+  default of `foveal rl`), and the engine has a slot for each. Async: as the agent runs them, a trajectory that ends
+  makes room for the next. Lock-step (`lock_step.py`): two batches of 64 trajectories that write a turn each, then run
+  all tools at once, and go on when the slowest has answered.
+* `vs_lockstep_together`: the same with all 128 under way at once on both sides. Then no room is ever refilled, and
+  the async side cannot end before its slowest trajectory: the ratio is lower.
 * `decode_vs_generate`: the engine against `model.generate`, without tools (`decode.py`).
 
 The slow tools are slow in the quick form, too: with fewer trajectories nothing is measured but the slowest call.
 
 Keys of the JSON file: the five ratios (above 1: ours is faster), and for each side `SIDE_per_second` (trajectories),
 `SIDE_seconds`, `SIDE_rollout_seconds` and `SIDE_learning_seconds` (of RL steps), `SIDE_tokens` (written in all measured
-rounds); `trajectories` (of an RL step), `slow_trajectories` (with slow tools), `rounds`, `seed`, `concurrency`,
-`slots`, `threads`, `tool_median_seconds`, `tool_p99_seconds`; the figures of `decode.py`, its tokens as
+rounds); `trajectories` (of an RL step), `slow_trajectories` (with slow tools), `rounds`, `seed`, `slots` (of RL
+steps), `slow_slots`, `threads`, `tool_median_seconds`, `tool_p99_seconds`; the figures of `decode.py`, its tokens as
 `decode_tokens`.
 """
 
@@ -66,6 +67,8 @@ PROMPTS = 16
 """Of a step, as in the recipe."""
 WARM_UP = 2
 """Prompts of the step that warms up."""
+UNDER_WAY = 64
+"""Trajectories under way at once where tools are slow: the default of `foveal rl`."""
 TOOL_MEDIAN = 0.5
 """Seconds; p99 is 20 times that."""
 
@@ -192,8 +195,9 @@ def slow_rollouts(settings: RlSettings, environment: Environment, runner: asynci
         return step
 
     sides = Sides(
-        async_rollouts=side(False, settings.concurrency),
-        lockstep=side(True, settings.concurrency),
+        async_rollouts=side(False, UNDER_WAY),
+        lockstep=side(True, UNDER_WAY),
+        async_together=side(False, everyone),
         lockstep_together=side(True, everyone),
     )
     sides.measure(rounds)
@@ -216,6 +220,7 @@ def world(runner: asyncio.Runner, rounds: int) -> Iterator[tuple[RlSettings, Env
                 "user-suffix": str(here / "suffix.txt"),
                 "tools.search": str(here / "index"),
                 "dynamic-sampling": "false",
+                "updates": "1",
                 "limits.wall-seconds": "3600",  # nothing is to be cut by time, however slow the side
             },
         )
@@ -238,7 +243,7 @@ def measure(prompts: int, rounds: int, conversations: int) -> dict[str, float]:
         "vs_trl": steps.speed("ours") / steps.speed("trl"),
         "vs_trl_batched": steps.speed("ours") / steps.speed("trl_batched"),
         "vs_lockstep": slow.speed("async_rollouts") / slow.speed("lockstep"),
-        "vs_lockstep_together": slow.speed("async_rollouts") / slow.speed("lockstep_together"),
+        "vs_lockstep_together": slow.speed("async_together") / slow.speed("lockstep_together"),
         **decoded,
         **dict(steps.figures()),
         **dict(slow.figures()),
@@ -246,8 +251,8 @@ def measure(prompts: int, rounds: int, conversations: int) -> dict[str, float]:
         "slow_trajectories": settings.prompts * settings.rollouts,
         "rounds": rounds,
         "seed": settings.seed,
-        "concurrency": settings.concurrency,
         "slots": settings.max_batch,
+        "slow_slots": UNDER_WAY,
         "threads": torch.get_num_threads(),
         "tool_median_seconds": TOOL_MEDIAN,
         "tool_p99_seconds": 20 * TOOL_MEDIAN,
