@@ -56,6 +56,17 @@ def session(box: Sync) -> Iterator[SyncSession]:
 
 
 @pytest.fixture
+def alive() -> Callable[[SyncSession], bool]:
+    """Whether a session answers."""
+
+    def answers(session: SyncSession) -> bool:
+        cell = session.run("6 * 7")
+        return (cell.status, cell.result) == ("ok", "42")
+
+    return answers
+
+
+@pytest.fixture
 def descendants() -> Callable[[], set[int]]:
     """Pids of all processes below this one."""
 
