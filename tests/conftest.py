@@ -1,6 +1,13 @@
-"""A tiny Qwen2.5-VL checkpoint with random weights and a byte-level tokenizer: no download, real classes."""
+"""A tiny Qwen2.5-VL checkpoint with random weights and a byte-level tokenizer (no download, real classes), pictures and
+messages, and a loopback endpoint that speaks the OpenAI protocol."""
 
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,3 +128,102 @@ def message():
         return Message(role=role, parts=tuple(wrapped))
 
     return make
+
+
+class Endpoint:
+    """An OpenAI-compatible server on this machine, on a thread. It gives its replies in order, and then HTTP 400.
+
+    Args:
+        replies: Each the text of a turn, an HTTP status, or a number of seconds to sleep before hanging up.
+        models: What it says it serves.
+        key: What it asks for.
+        for_good: Give the last reply again and again, instead of HTTP 400.
+
+    Attributes:
+        url: Its base URL.
+        requests: Bodies of the chat requests, in order.
+        keys: The Authorization headers, in order.
+    """
+
+    def __init__(
+        self,
+        replies: Sequence[str | int | float],
+        models: Sequence[str] = ("tiny-vlm",),
+        key: str | None = None,
+        for_good: bool = False,
+    ):
+        self.requests: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _reply(self, status: int, body: dict[str, Any]) -> None:
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def _allowed(self) -> bool:
+                endpoint.keys.append(self.headers["Authorization"])
+                if key is None or self.headers["Authorization"] == f"Bearer {key}":
+                    return True
+                self._reply(401, {"error": {"message": "no such key"}})
+                return False
+
+            def do_GET(self) -> None:
+                if self._allowed():
+                    known = self.path == "/v1/models"
+                    self._reply(200 if known else 404, {"data": [{"id": name} for name in models]} if known else {})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if not self._allowed():
+                    return
+                endpoint.requests.append(body)
+                number = len(endpoint.requests)
+                if number > len(replies) and not for_good:
+                    self._reply(400, {"error": {"message": "the script has ended"}})
+                    return
+                reply = replies[min(number, len(replies)) - 1]
+                if isinstance(reply, float):
+                    time.sleep(reply)
+                    self.close_connection = True
+                elif isinstance(reply, int):
+                    self._reply(reply, {"error": {"message": "not today"}})
+                else:
+                    for stop in body.get("stop") or ():  # plain endpoints cut the stop string off
+                        reply = reply.partition(stop)[0]
+                    choice = {"index": 0, "message": {"role": "assistant", "content": reply}, "finish_reason": "stop"}
+                    usage = {"prompt_tokens": 500, "completion_tokens": 40}
+                    self._reply(200, {"choices": [choice], "usage": usage})
+
+            def log_message(self, format: str, *args: Any) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """From now on nothing listens at its address."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Callable[..., Endpoint]]:
+    """Starts endpoints: `endpoint(replies, models=..., key=..., for_good=...)`."""
+    started: list[Endpoint] = []
+
+    def start(*args: Any, **settings: Any) -> Endpoint:
+        started.append(Endpoint(*args, **settings))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
