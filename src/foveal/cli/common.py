@@ -15,7 +15,7 @@ from rich.text import Text
 from foveal.errors import ConfigError, FovealError, InputError, IsolationError, MissingDependency, RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import httpx
     from pydantic import JsonValue
@@ -112,6 +112,23 @@ def write_json(path: Path, values: "Mapping[str, JsonValue]") -> None:
         raise InputError(
             f"{path} cannot be written: {error.strerror}", "name a file in a folder that exists"
         ) from error
+
+
+def run_training(work: "Callable[[Console], Mapping[str, JsonValue]]", json_file: Path | None) -> None:
+    """Run a training command. Of the processes that a launcher started, only the first one speaks and writes.
+
+    Args:
+        work: Does it, and speaks to the console; returns the result.
+        json_file: Where the result is written.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    with logs(logging.INFO if first else logging.ERROR):
+        result = work(Console(highlight=False, emoji=False, quiet=not first))
+    if json_file is not None and first:
+        write_json(json_file, result)
 
 
 def read_flags(words: "Sequence[str]") -> dict[str, str]:

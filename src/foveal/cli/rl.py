@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from foveal.cli.common import api_key, check_writable, logs, plain, read_flags, write_json
+from foveal.cli.common import api_key, check_writable, plain, read_flags, run_training
 from foveal.cli.score import JUDGE_KEY
 from foveal.config import read_settings
 from foveal.train.rl_settings import RlSettings
@@ -45,12 +44,7 @@ def rl(
     """
     check_writable(json_file)
     chosen = read_settings(RlSettings, config, read_flags(settings))
-    console = Console(highlight=False, emoji=False)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher started
-    with logs(logging.INFO if first else logging.ERROR):
-        figures = _plan(chosen, console) if dry_run else _train(chosen, run, resume, console if first else None)
-    if json_file is not None and first:
-        write_json(json_file, figures)
+    run_training(lambda console: _plan(chosen, console) if dry_run else _train(chosen, run, resume, console), json_file)
 
 
 def _plan(settings: RlSettings, console: Console) -> "dict[str, JsonValue]":
@@ -84,13 +78,12 @@ async def _probe(sandbox: "LocalSandbox") -> str:
         return await sandbox.probe()
 
 
-def _train(settings: RlSettings, run: Path, resume: bool, console: Console | None) -> "dict[str, JsonValue]":
+def _train(settings: RlSettings, run: Path, resume: bool, console: Console) -> "dict[str, JsonValue]":
     from foveal.train.rl import run_rl
 
     result = run_rl(settings, run, resume, os.environ.get(JUDGE_KEY) or api_key())
-    if console is not None:
-        if result.stopped is not None:
-            console.print(f"stopped by {result.stopped}", style="yellow", soft_wrap=True, markup=False)
-        console.print(f"{result.steps} steps of {settings.steps}, {result.seconds:.0f} s")
-        console.print(f"the checkpoint is {result.model}", style="bold", soft_wrap=True)
+    if result.stopped is not None:
+        console.print(f"stopped by {result.stopped}", style="yellow", soft_wrap=True, markup=False)
+    console.print(f"{result.steps} steps of {settings.steps}, {result.seconds:.0f} s")
+    console.print(f"the checkpoint is {result.model}", style="bold", soft_wrap=True)
     return {"model": result.model, "steps": result.steps, "stopped": result.stopped, "seconds": result.seconds}

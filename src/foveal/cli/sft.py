@@ -1,15 +1,13 @@
 """`foveal sft`: cold start on saved trajectories."""
 
 import json
-import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from foveal.cli.common import check_writable, logs, write_json
+from foveal.cli.common import check_writable, run_training
 from foveal.config import read_settings
 from foveal.train.settings import SftSettings
 
@@ -38,12 +36,9 @@ def sft(
     """
     check_writable(json_file)
     chosen = read_settings(SftSettings, config, settings)
-    console = Console(highlight=False, emoji=False)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher started
-    with logs(logging.INFO if first else logging.ERROR):
-        figures = _count(chosen, console) if dry_run else _train(chosen, run, resume, console if first else None)
-    if json_file is not None and first:
-        write_json(json_file, figures)
+    run_training(
+        lambda console: _count(chosen, console) if dry_run else _train(chosen, run, resume, console), json_file
+    )
 
 
 def _count(settings: SftSettings, console: Console) -> "dict[str, str | int | float]":
@@ -63,12 +58,11 @@ def _count(settings: SftSettings, console: Console) -> "dict[str, str | int | fl
     return {"steps": steps, "tokens": tokens, "learned": data.learned, **fits}
 
 
-def _train(settings: SftSettings, run: Path, resume: bool, console: Console | None) -> "dict[str, str | int | float]":
+def _train(settings: SftSettings, run: Path, resume: bool, console: Console) -> "dict[str, str | int | float]":
     from foveal.train.sft import run_sft
 
     result = run_sft(settings, run, resume)
-    if console is not None:
-        console.print(f"{result.steps} steps in {result.seconds:.0f} s, loss {result.loss:.4f}")
-        console.print(f"the checkpoint is {result.model}", style="bold")
+    console.print(f"{result.steps} steps in {result.seconds:.0f} s, loss {result.loss:.4f}")
+    console.print(f"the checkpoint is {result.model}", style="bold")
     fits: dict[str, str | int | float] = {f"fits.{fit}": count for fit, count in result.fits.items()}
     return {"model": result.model, "steps": result.steps, "loss": result.loss, "seconds": result.seconds, **fits}
