@@ -130,6 +130,7 @@ def study(
     *,
     base: Path | None = None,
     quick: bool = False,
+    jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     page: Path | None = None,
     json_file: JsonFile = None,
     settings: Annotated[StudySettings | None, Flat] = None,
@@ -142,6 +143,7 @@ def study(
         run: Folder of the study.
         base: Checkpoint that all arms start from; by default the shipped base model.
         quick: All parts in ten minutes, far too small to show anything; no other settings go with it.
+        jobs: Arms under way at once, each in a process with its share of the cores.
         page: Folder for the page, its plots and its data; by default RUN/page.
         json_file: Write the figures to this file: for every arm and seed ARM.SEED.accuracy, .call_rate,
             .family.NAME.accuracy, .family.NAME.call_rate, .alarms, .curve.METRIC and more.
@@ -154,9 +156,8 @@ def study(
     if quick and settings is not None:
         raise ConfigError("--quick has settings of its own", "leave it out, or the others")
     console = Console(highlight=False)
-    with logs():
-        chosen = QUICK_STUDY if quick else settings or StudySettings()
-        figures = run_study(chosen, base or checkpoint_folder("base"), run, console.print)
+    chosen = QUICK_STUDY if quick else settings or StudySettings()
+    figures = run_study(chosen, base or checkpoint_folder("base"), run, jobs)
     command = shlex.join(["foveal", *sys.argv[1:]])
     console.print(f"page: {write_page(figures, command, page or run / 'page')}", soft_wrap=True, markup=False)
     if json_file is not None:

@@ -1,6 +1,7 @@
 """`foveal rl`: reinforcement learning on questions with known answers."""
 
 import asyncio
+import contextlib
 import json
 import os
 from collections import Counter
@@ -80,8 +81,13 @@ async def _probe(sandbox: "LocalSandbox") -> str:
 
 def _train(settings: RlSettings, run: Path, resume: bool, console: Console) -> "dict[str, JsonValue]":
     from foveal.train.rl import run_rl
+    from foveal.train.tracker import tracking
 
-    result = run_rl(settings, run, resume, os.environ.get(JUDGE_KEY) or api_key())
+    with contextlib.ExitStack() as stack:
+        tell = None
+        if settings.tracker is not None and not console.quiet:  # of several processes, the first
+            tell = stack.enter_context(tracking(settings.tracker, run, settings.model_dump(mode="json")))
+        result = run_rl(settings, run, resume, os.environ.get(JUDGE_KEY) or api_key(), tell)
     if result.stopped is not None:
         console.print(f"stopped by {result.stopped}", style="yellow", soft_wrap=True, markup=False)
     console.print(f"{result.steps} steps of {settings.steps}, {result.seconds:.0f} s")

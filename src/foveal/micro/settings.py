@@ -66,21 +66,23 @@ class StudySettings(Settings):
     """Groups of a step."""
     rollouts: int = Field(8, ge=2)
     """Trajectories of a group."""
-    learning_rate: float = Field(3e-5, gt=0)
+    updates: int = Field(4, ge=1)
+    """Optimizer steps of a step. With one alone the ratio of new to old probability is 1, and no clip takes part."""
+    learning_rate: float = Field(1e-4, gt=0)
     """Of reinforcement learning."""
     questions: int = Field(4000, ge=5)
     """Training questions that reinforcement learning draws from; none of them is one of the teacher's."""
     held_out: int = Field(400, ge=5)
     """Questions of the test split that every result is asked."""
-    taught: int = Field(7500, ge=5)
+    taught: int = Field(6000, ge=5)
     """Questions that the teacher of a cold start answers."""
-    worlds: int = Field(50, ge=1)
+    worlds: int = Field(40, ge=1)
     """Worlds over which the teacher's questions are spread."""
     epochs: int = Field(3, ge=1)
     """Of a cold start."""
 
 
 QUICK_STUDY = StudySettings(
-    seeds=1, steps=2, prompts=4, rollouts=4, questions=200, held_out=40, taught=300, worlds=4, epochs=1
+    seeds=1, steps=2, prompts=4, rollouts=4, updates=2, questions=200, held_out=40, taught=300, worlds=4, epochs=1
 )
 """Every part of the study within ten minutes, far too small to show anything."""

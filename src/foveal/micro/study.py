@@ -7,16 +7,21 @@
     run/<arm>/seed-N/done.json   figures of the arm and seed
 
 All arms start from the same base model and differ in what the table `ARMS` says. What is done is not done again, so an
-interrupted study goes on where it was. Seed by seed, so that a part of it can be read already.
+interrupted study goes on where it was.
 """
 
 import asyncio
 import json
+import logging
+import multiprocessing
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from pydantic import JsonValue
 
 from foveal.errors import ConfigError
@@ -31,6 +36,8 @@ from foveal.records import RunWriter
 from foveal.tools.sandbox import LocalSandbox
 from foveal.train.rl import run_rl
 from foveal.train.rl_settings import RlSettings
+
+log = logging.getLogger(__name__)
 
 WORLD, DONE = "world", "done.json"
 SEED_OF_QUESTIONS = 2
@@ -80,8 +87,10 @@ def rl_settings(settings: StudySettings, arm: Arm, folder: Path, start: Path, se
         "prompts": settings.prompts,
         "rollouts": settings.rollouts,
         "sampling_budget": 3,
+        "updates": settings.updates,
         "learning_rate": settings.learning_rate,
-        "max_batch": 64,
+        "concurrency": 128,
+        "max_batch": 128,
         "micro_tokens": 2048,
         "save_steps": 10,
         "saved_groups": 2,
@@ -93,8 +102,14 @@ def rl_settings(settings: StudySettings, arm: Arm, folder: Path, start: Path, se
     return RlSettings.model_validate({**values, **(arm.rl or {})})
 
 
-def run_study(settings: StudySettings, base: Path, run: Path, report: Callable[[str], None]) -> dict[str, JsonValue]:
+def run_study(settings: StudySettings, base: Path, run: Path, jobs: int) -> dict[str, JsonValue]:
     """Do what of the study is not done yet, and return its figures.
+
+    Args:
+        settings: How large it is.
+        base: Checkpoint that every arm starts from.
+        run: Folder of the study.
+        jobs: Arms under way at once, each in a process with its share of the cores.
 
     Returns:
         `arms`, `seeds`, `settings.<name>`; for every arm and seed `<arm>.<seed>.` with the figures of
@@ -111,19 +126,49 @@ def run_study(settings: StudySettings, base: Path, run: Path, report: Callable[[
     if not (run / WORLD / QUESTIONS).exists():
         shutil.rmtree(run / WORLD, ignore_errors=True)  # a part of one from an interrupted session
         write_world(run / WORLD, "train", settings.questions, SEED_OF_QUESTIONS)
-    for seed in range(settings.seeds):
-        for name, arm in ARMS.items():
-            folder = run / name / f"seed-{seed}"
-            if not (folder / DONE).exists():
-                report(f"seed {seed}: {arm.title}")
-                _run_arm(settings, arm, base, run, folder, seed, report)
+    _do(settings, base, run, jobs)
     out: dict[str, JsonValue] = {"arms": list(ARMS), "seeds": settings.seeds}
     out |= {f"settings.{key}": value for key, value in settings.model_dump().items()}
     for seed in range(settings.seeds):
         for name in ARMS:
-            done = json.loads((run / name / f"seed-{seed}" / DONE).read_text(encoding="utf-8"))
+            done = json.loads((_folder(run, name, seed) / DONE).read_text(encoding="utf-8"))
             out |= {f"{name}.{seed}.{key}": value for key, value in done.items()}
     return out
+
+
+def _folder(run: Path, arm: str, seed: int) -> Path:
+    return run / arm / f"seed-{seed}"
+
+
+def _do(settings: StudySettings, base: Path, run: Path, jobs: int) -> None:
+    """Run what is left; arms that begin with a cold start wait for that of their seed."""
+    left = [(name, seed) for seed in range(settings.seeds) for name in ARMS]
+    left = [(name, seed) for name, seed in left if not (_folder(run, name, seed) / DONE).exists()]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, spawn, _prepare, (threads,))
+    try:
+        starts: dict[int, Future[Path]] = {}
+        arms: list[Future[None]] = []
+        for name, seed in left:
+            if not ARMS[name].cold_start:
+                arms.append(pool.submit(_run_arm, settings, name, base, run, seed))
+            elif seed not in starts:
+                starts[seed] = pool.submit(_cold_start, settings, base, run, seed)
+        for name, seed in left:
+            if ARMS[name].cold_start:
+                arms.append(pool.submit(_run_arm, settings, name, starts[seed].result(), run, seed))
+        for arm in as_completed(arms):
+            arm.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare(threads: int) -> None:
+    """Set up a process of the pool."""
+    torch.set_num_threads(threads)
+    logging.basicConfig(format="%(asctime)s %(processName)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("foveal").setLevel(logging.INFO)
 
 
 def _begin(settings: StudySettings, base: Path, run: Path) -> None:
@@ -138,13 +183,12 @@ def _begin(settings: StudySettings, base: Path, run: Path) -> None:
     saved.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
 
 
-def _run_arm(
-    settings: StudySettings, arm: Arm, base: Path, run: Path, folder: Path, seed: int, report: Callable[[str], None]
-) -> None:
-    result = _cold_start(settings, base, run, seed, report) if arm.cold_start else base
+def _run_arm(settings: StudySettings, name: str, start: Path, run: Path, seed: int) -> None:
+    log.info("seed %d: %s", seed, ARMS[name].title)
+    arm, folder, result = ARMS[name], _folder(run, name, seed), start
     found: dict[str, JsonValue] = {}
     if arm.rl is not None:
-        chosen = rl_settings(settings, arm, run / WORLD, result, seed)
+        chosen = rl_settings(settings, arm, run / WORLD, start, seed)
         result = Path(run_rl(chosen, folder / "rl", resume=(folder / "rl" / "settings.json").exists()).model)
         found = training_figures((folder / "rl" / "metrics.jsonl").read_text(encoding="utf-8"))
     found |= asyncio.run(_ask(settings, result, folder, seed))
@@ -153,10 +197,10 @@ def _run_arm(
     part.rename(folder / DONE)
 
 
-def _cold_start(settings: StudySettings, base: Path, run: Path, seed: int, report: Callable[[str], None]) -> Path:
-    folder = run / "cold-start" / f"seed-{seed}" / "sft"
+def _cold_start(settings: StudySettings, base: Path, run: Path, seed: int) -> Path:
+    folder = _folder(run, "cold-start", seed) / "sft"
     chosen = ColdStartSettings(seed=1 + seed, questions=settings.taught, worlds=settings.worlds, epochs=settings.epochs)
-    return cold_start(chosen, base, folder, folder.exists(), report)
+    return cold_start(chosen, base, folder, True, log.info)  # begun or not
 
 
 async def _ask(settings: StudySettings, checkpoint: Path, folder: Path, seed: int) -> dict[str, float]:

@@ -4,7 +4,9 @@ It knows the boxes and can read the numbers (the scene's truth). Everything else
 back: the name from the image search, facts from the text search, results from the code. So a trajectory in which a
 tool failed ends wrong, and is not kept.
 
-Like teachers that are told to use tools, it looks closer than it must: half of the direct questions it answers only
+It says at every step what it is after: a small model does not look back to a question that is several turns away.
+
+Like teachers that are told to use tools, it looks closer than it must: three in four direct questions it answers only
 after a look at a board. Whether a policy unlearns that is for reinforcement learning to show.
 """
 
@@ -17,6 +19,17 @@ from foveal.micro.scenes import Board
 from foveal.trajectory import Message
 
 _FLAG = re.compile(r"1\. \[Flag of (.+?)\]")
+_WANTED = {
+    "ball": "ball",
+    "count": "boards",
+    "number": "number",
+    "country": "country",
+    "capital": "capital",
+    "sum": "plus",
+    "product": "times",
+    "density": "population and area",
+}
+"""What each kind of question is after."""
 _OUT = re.compile(r"stdout:\n```\n(.*?)\n```", re.DOTALL)
 
 
@@ -28,7 +41,7 @@ def turn(item: Item, messages: Sequence[Message]) -> str:
     if not seen:
         looked_at = item.boards or item.scene.boards[:1]
         boards = " and ".join(f"the {board.colour} board" for board in looked_at)
-        return _say(f"I look at {boards}.", _code(_crop(looked_at)))
+        return _say(f"I look at {boards} for {_WANTED[item.kind]}.", _code(_crop(looked_at)))
     if item.family == "perception":
         return _say(f"It is the number {item.gold}.", _answer(item.gold))
     if item.family == "reasoning":
@@ -37,8 +50,8 @@ def turn(item: Item, messages: Sequence[Message]) -> str:
 
 
 def looks_anyway(item: Item) -> bool:
-    """Whether the teacher looks at a board that the question does not need: a fair coin, tossed by the scene."""
-    return bool(zlib.crc32(item.scene.image.tobytes()) & 1)
+    """Whether the teacher looks at a board that the question does not need: in three of four scenes, at random."""
+    return zlib.crc32(item.scene.image.tobytes()) % 4 > 0
 
 
 def _direct(item: Item) -> str:
@@ -49,20 +62,21 @@ def _reason(item: Item, seen: Sequence[str]) -> str:
     if len(seen) == 1:
         a, b = (board.number for board in item.boards)
         sign = "+" if item.kind == "sum" else "*"
-        return _say(f"The numbers are {a} and {b}.", _code(f"print({a} {sign} {b})"))
+        return _say(f"The numbers for {_WANTED[item.kind]} are {a} and {b}.", _code(f"print({a} {sign} {b})"))
     return _printed(seen)
 
 
 def _search(item: Item, seen: Sequence[str]) -> str:
+    wanted = _WANTED[item.kind]
     if len(seen) == 1:
-        return _say("It is a flag. I search for it.", _call("image_search", '"image": "board"'))
+        return _say(f"It is a flag. I search for {wanted}.", _call("image_search", '"image": "board"'))
     found = _FLAG.search(seen[1])
     name = found.group(1) if found else "unknown"
     if item.kind == "country":
         return _say(f"It is the flag of {name}.", _answer(name))
-    wanted = "capital" if item.kind == "capital" else "population and area"
     if len(seen) == 2:
-        return _say(f"It is the flag of {name}.", _call("search", f'"query": "{wanted} of {name}"'))
+        thought = f"It is the flag of {name}. I search for {wanted}."
+        return _say(thought, _call("search", f'"query": "{wanted} of {name}"'))
     page = seen[2]
     if item.kind == "capital":
         capital = _first(r"Capital: (.+?)\. Population", page)
@@ -115,12 +129,15 @@ def wording() -> list[str]:
     return [
         _say("I can see it. The ball is red.", _answer("red")),
         _say("I can see it. There are 4 boards.", _answer("4")),
-        _say("I look at the blue board and the green board.", _code(_crop([board, board]))),
-        _say("I look at the black board.", _code(_crop([board]))),
-        _say("The numbers are 47 and 82.", _code("print(47 * 82)\nprint(47 + 82)\nprint(round(831 * 1000 / 357))")),
-        _say("It is a flag. I search for it.", _call("image_search", '"image": "board"')),
-        _say("It is the flag of X.", _call("search", '"query": "capital of X"')),
-        _say("It is the flag of X.", _call("search", '"query": "population and area of X"')),
+        _say("I look at the blue board and the green board for plus.", _code(_crop([board, board]))),
+        _say("I look at the black board for number.", _code(_crop([board]))),
+        _say(
+            "The numbers for times are 47 and 82.",
+            _code("print(47 * 82)\nprint(47 + 82)\nprint(round(831 * 1000 / 357))"),
+        ),
+        _say("It is a flag. I search for country.", _call("image_search", '"image": "board"')),
+        _say("It is the flag of X. I search for capital.", _call("search", '"query": "capital of X"')),
+        _say("I search for population and area.", _call("search", '"query": "population and area of X"')),
         _say(
             "Population: 83 thousand. Area: 357 square km.",
             "Capital: X. The result is 3. It is the number 4.",

@@ -47,7 +47,7 @@ from foveal.trajectory import ImageStore
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = ("steps", "stop_on", "save_steps", "saved_groups")
+MAY_CHANGE = ("steps", "stop_on", "save_steps", "saved_groups", "tracker")
 """Settings that a resumed run may have other values of: they change no step."""
 PATIENCE = timedelta(hours=6)
 """For the rollouts of another process."""

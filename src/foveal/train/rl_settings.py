@@ -170,6 +170,8 @@ class RlSettings(Settings):
     """Of the weights of the result."""
     seed: int = Field(0, ge=0)
     """Of the order of the questions and of everything that is sampled."""
+    tracker: Literal["trackio", "wandb"] | None = None
+    """Gets every line of metrics, too; the package has to be installed."""
 
     @field_validator("questions", "stop_on", mode="before")
     @classmethod
