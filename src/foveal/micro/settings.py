@@ -60,7 +60,7 @@ class StudySettings(Settings):
 
     seeds: int = Field(3, ge=1)
     """Runs of every arm: each with a cold start, training questions and held-out questions of its own."""
-    steps: int = Field(60, ge=1)
+    steps: int = Field(40, ge=1)
     """Steps of reinforcement learning, the same in every arm that has it."""
     prompts: int = Field(16, ge=1)
     """Groups of a step."""
