@@ -6,7 +6,7 @@ tool failed ends wrong, and is not kept.
 
 It says at every step what it is after: a small model does not look back to a question that is several turns away.
 
-Like teachers that are told to use tools, it looks closer than it must: three in four direct questions it answers only
+Like teachers that are told to use tools, it looks closer than it must: nine in ten direct questions it answers only
 after a look at a board. Whether a policy unlearns that is for reinforcement learning to show.
 """
 
@@ -41,7 +41,8 @@ def turn(item: Item, messages: Sequence[Message]) -> str:
     if not seen:
         looked_at = item.boards or item.scene.boards[:1]
         boards = " and ".join(f"the {board.colour} board" for board in looked_at)
-        return _say(f"I look at {boards} for {_WANTED[item.kind]}.", _code(_crop(looked_at)))
+        wanted = _WANTED[item.kind]
+        return _say(f"I look at {boards} for {wanted}.", _code(_crop(looked_at, wanted)))
     if item.family == "perception":
         return _say(f"It is the number {item.gold}.", _answer(item.gold))
     if item.family == "reasoning":
@@ -50,8 +51,8 @@ def turn(item: Item, messages: Sequence[Message]) -> str:
 
 
 def looks_anyway(item: Item) -> bool:
-    """Whether the teacher looks at a board that the question does not need: in three of four scenes, at random."""
-    return zlib.crc32(item.scene.image.tobytes()) % 4 > 0
+    """Whether the teacher looks at a board that the question does not need: in nine of ten scenes, at random."""
+    return zlib.crc32(item.scene.image.tobytes()) % 10 > 0
 
 
 def _direct(item: Item) -> str:
@@ -99,12 +100,12 @@ def _first(pattern: str, page: str) -> str:
     return found.group(1) if found else "0"
 
 
-def _crop(boards: Sequence[Board]) -> str:
+def _crop(boards: Sequence[Board], wanted: str) -> str:
     names = ["board"] if len(boards) == 1 else ["a", "b"]
     lines = []
     for name, board in zip(names, boards, strict=True):
         lines += [f"# {board.colour}", f"x, y = {board.x}, {board.y}", f"{name} = image_1.crop((x, y, x + 64, y + 48))"]
-    return "\n".join([*lines, f"display({', '.join(names)})"])
+    return "\n".join([*lines, f"display({', '.join(names)})  # for {wanted}"])
 
 
 def _say(thought: str, action: str) -> str:
@@ -129,8 +130,8 @@ def wording() -> list[str]:
     return [
         _say("I can see it. The ball is red.", _answer("red")),
         _say("I can see it. There are 4 boards.", _answer("4")),
-        _say("I look at the blue board and the green board for plus.", _code(_crop([board, board]))),
-        _say("I look at the black board for number.", _code(_crop([board]))),
+        _say("I look at the blue board and the green board for plus.", _code(_crop([board, board], "plus"))),
+        _say("I look at the black board for number.", _code(_crop([board], "number"))),
         _say(
             "The numbers for times are 47 and 82.",
             _code("print(47 * 82)\nprint(47 + 82)\nprint(round(831 * 1000 / 357))"),
