@@ -58,7 +58,14 @@ def test_the_recipe_runs_on_it_with_every_tool(written: Path, encoder: ChatEncod
     run = tmp_path / "run"
     files = {"questions": "questions.jsonl", "system-prompt": "system.txt", "user-suffix": "suffix.txt"}
     flags = [f"--{flag}={written / name}" for flag, name in files.items()]
-    small = ["--steps=1", "--prompts=2", "--rollouts=2", "--sampling-budget=1", "--limits.max-turn-tokens=20"]
+    small = [
+        "--steps=1",
+        "--updates=1",
+        "--prompts=2",
+        "--rollouts=2",
+        "--sampling-budget=1",
+        "--limits.max-turn-tokens=20",
+    ]
     words = [f"--tools.search={written / 'index'}", f"--model={tmp_path / 'untrained'}", "--limits.max-turns=2"]
     with pytest.raises(SystemExit) as end:
         main(["rl", "--config", str(RECIPE), "--run", str(run), *flags, *small, *words])
