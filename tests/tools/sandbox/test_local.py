@@ -285,7 +285,7 @@ def test_if_the_host_dies_everything_dies(end, settle):
         below = children_of(host.pid)
         assert len(below) >= 4  # server, first process, runner, daemon
         host.send_signal(end)
-        host.wait(10)
+        host.wait(60)
     settle(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
 
 
