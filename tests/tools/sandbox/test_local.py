@@ -262,7 +262,8 @@ def test_the_death_of_the_server_ends_the_sessions_and_the_next_open_starts_anot
 
 
 HOST = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 from foveal.tools.sandbox import LocalSandbox
 async def main():
     sandbox = LocalSandbox()
@@ -285,7 +286,7 @@ def test_if_the_host_dies_everything_dies(end, settle):
         below = children_of(host.pid)
         assert len(below) >= 4  # server, first process, runner, daemon
         host.send_signal(end)
-        host.wait(60)
+        host.wait(10)
     settle(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
 
 
