@@ -18,6 +18,7 @@ less the sandbox takes); `sandbox_start_ms`, `kernel_start_ms`, `sandbox_roundtr
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -36,7 +37,11 @@ IMPORTS = "import numpy, PIL.Image, matplotlib.pyplot"
 
 def private_mb(pids: list[int]) -> float:
     """Memory that would be free if these processes ended."""
-    return sum(psutil.Process(pid).memory_full_info().uss for pid in pids) / 2**20
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile: those of the probe do
+            total += psutil.Process(pid).memory_full_info().uss
+    return total / 2**20
 
 
 def children() -> set[int]:
