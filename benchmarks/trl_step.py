@@ -126,7 +126,7 @@ class AgentGRPO(GRPOTrainer):
     images: ImageStore
     trajectories: list[Trajectory]
     rollout_seconds: float
-    mask_cut: bool
+    settings: RlSettings
 
     def _generate(self, prompts: list[list[dict[str, str]]]) -> tuple[Any, ...]:
         began = time.perf_counter()
@@ -135,7 +135,7 @@ class AgentGRPO(GRPOTrainer):
         prompt_ids, completion_ids, masks, pictures = [], [], [], []
         for one in self.trajectories:
             first = one.tokens.loss_mask.index(1)
-            trained = has_loss(one, one.reward.get("total"), self.mask_cut)
+            trained = has_loss(one, one.reward.get("total"), self.settings.mask_cut, self.settings.mask_malformed)
             prompt_ids.append(list(one.tokens.ids[:first]))
             completion_ids.append(list(one.tokens.ids[first:]))
             masks.append([number * trained for number in one.tokens.loss_mask[first:]])
@@ -208,7 +208,7 @@ class TrlSide:
         with tempfile.TemporaryDirectory() as folder, no_progress_bars():
             trainer = self._trainer(folder, len(work))
             trainer.roll_out = lambda numbers: self.runner.run(everyone(numbers))
-            trainer.images, trainer.mask_cut = images, self.settings.mask_cut
+            trainer.images, trainer.settings = images, self.settings
             clock = _Clock()
             trainer.add_callback(clock)
             torch.manual_seed(seed)

@@ -158,7 +158,7 @@ def test_a_closed_conversation_leaves_its_slot_and_its_features(policy, store, p
 
     asyncio.run(run())
     policy._engine._worker.submit(lambda: None).result()  # the worker has let go of its last batch
-    assert ref.sha256 not in policy._engine._features
+    assert ref.sha256 not in policy._pictures._held
     assert sum(slot.owner is not None for slot in policy._engine._cache.slots) == 1
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from foveal.train.advantage import GroupKind, group_advantages, group_kind, has_loss, is_informative
-from foveal.trajectory import Question, StopReason, Trajectory
+from foveal.trajectory import Question, StopReason, Trajectory, Turn
 
 
 def _ended(stop_reason):
@@ -60,9 +60,21 @@ def test_is_informative():
 def test_what_a_limit_cut_has_no_loss_if_asked_and_an_error_of_the_policy_never_has(reason):
     cut = reason in ("max_turns", "max_tokens", "context_full", "wall_time")
     failed = reason == "policy_error"
-    assert has_loss(_ended(reason), 0.0, mask_cut=True) is not (cut or failed)
-    assert has_loss(_ended(reason), 0.0, mask_cut=False) is not failed
+    assert has_loss(_ended(reason), 0.0, mask_cut=True, mask_malformed=False) is not (cut or failed)
+    assert has_loss(_ended(reason), 0.0, mask_cut=False, mask_malformed=False) is not failed
 
 
 def test_an_unscored_trajectory_has_no_loss():
-    assert not has_loss(_ended(StopReason.ANSWERED), None, mask_cut=False)
+    assert not has_loss(_ended(StopReason.ANSWERED), None, mask_cut=False, mask_malformed=False)
+
+
+def test_what_broke_the_format_has_no_loss_if_asked():
+    whole, broken = (
+        _ended(StopReason.ANSWERED).model_copy(
+            update={"turns": (Turn(text=f"{thought}\n<answer>7</answer>"),), "answer": "7"}
+        )
+        for thought in ("<think>It is 7.</think>", "<think>It is 7.")
+    )
+    assert has_loss(whole, 2.0, mask_cut=False, mask_malformed=True)
+    assert not has_loss(broken, 1.0, mask_cut=False, mask_malformed=True)
+    assert has_loss(broken, 1.0, mask_cut=False, mask_malformed=False)

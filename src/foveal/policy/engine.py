@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +28,14 @@ PREFILL_TOKENS = 4096
 
 @dataclass(eq=False)
 class Picture:
-    """A picture of a conversation; its features are computed once, when first needed."""
+    """A picture, for all conversations that hold it; its features are computed once, when first needed."""
 
     sha256: str
     patches: Patches
     features: torch.Tensor | None = None
     """(pad tokens, hidden size)."""
+    weights: int = -1
+    """Version of the weights that the features are from."""
 
 
 @dataclass(eq=False)
@@ -75,10 +76,8 @@ class Engine:
         self._released: deque[object] = deque()
         self._busy: list[Request] = []
         """What is being written; the request at index n has the slot at place n."""
-        self._weights = -1
+        self._weights = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="decode")
-        # Rollouts of one question share the features of its pictures for as long as one of them holds them.
-        self._features: WeakValueDictionary[str, torch.Tensor] = WeakValueDictionary()
 
     def submit(self, request: Request) -> "Future[None]":
         """Begin to write a turn; the future is done when the turn is whole. Cancelling it frees its place."""
@@ -219,16 +218,13 @@ class Engine:
             if sum(self.encoder.num_image_tokens(one.patches.grid) for one in needed) >= pads:
                 break
             needed.insert(0, picture)
-        for picture in needed:
-            if picture.features is None:
-                picture.features = self._features.get(picture.sha256)
-        missing = [picture for picture in needed if picture.features is None]
+        missing = [picture for picture in dict.fromkeys(needed) if picture.weights != self._weights]
         if missing:
             pixels = torch.from_numpy(np.concatenate([picture.patches.values for picture in missing]))
             grids = torch.tensor([picture.patches.grid for picture in missing], device=self.device)
             encoded = self.model.get_image_features(pixels.to(self.device), grids).pooler_output
             for picture, features in zip(missing, encoded, strict=True):
-                self._features[picture.sha256] = picture.features = features
+                picture.features, picture.weights = features, self._weights
         return torch.cat([picture.features for picture in needed if picture.features is not None])[-pads:]
 
     def _sample(self, first: int, hidden: torch.Tensor) -> None:
@@ -262,11 +258,10 @@ class Engine:
             request.done.set_result(None)
 
     def _check_weights(self) -> None:
-        """Forget keys, values and features if the weights were written to since: every write counts up a version."""
+        """Forget keys and values if the weights were written to since: every write counts up a version."""
         weights = sum(parameter._version for parameter in self.model.parameters())
         if weights != self._weights:
             self._cache.clear()
-            self._features.clear()
             self._weights = weights
 
 

@@ -1,10 +1,12 @@
 """A local checkpoint of the Qwen2-VL or Qwen2.5-VL family as a policy: token in, token out, decoded by `Engine`."""
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from foveal.errors import PolicyError
 from foveal.policy.base import Generation, up_to_stop
 from foveal.policy.encoding import ChatEncoder, mrope_positions
 from foveal.policy.engine import Engine, Picture, Request
-from foveal.trajectory import ImageStore, Message, Tokens
+from foveal.trajectory import ImageRef, ImageStore, Message, Tokens
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl")
 """Model types whose positions `mrope_positions` computes and whose pictures enter as embeddings only."""
@@ -104,17 +106,35 @@ class TransformersPolicy:
     def _set_up(self, model: Any, encoder: ChatEncoder, name: str, max_batch: int) -> None:
         self.name, self.model, self.encoder = name, model, encoder
         self._engine = Engine(model, encoder, max_batch)
+        self._pictures = _Pictures(encoder)
 
     def open(self, images: ImageStore, sampling: Sampling) -> "TransformersConversation":
         """Start a conversation. Its random numbers follow from `sampling.seed` and the turn, nothing else."""
-        return TransformersConversation(self._engine, images, sampling)
+        return TransformersConversation(self._engine, self._pictures, images, sampling)
+
+
+class _Pictures:
+    """Pictures that conversations hold now. Rollouts of one question share its picture: it is opened once."""
+
+    def __init__(self, encoder: ChatEncoder):
+        self._encoder = encoder
+        self._held: WeakValueDictionary[str, Picture] = WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def open(self, ref: ImageRef, images: ImageStore) -> Picture:
+        """A picture, made ready for the vision tower."""
+        with self._lock:
+            picture = self._held.get(ref.sha256)
+            if picture is None:
+                picture = self._held[ref.sha256] = Picture(ref.sha256, self._encoder.patches(ref, images))
+            return picture
 
 
 class TransformersConversation:
     """The token sequence of one trajectory: it only ever grows at its end, and never by decoded text."""
 
-    def __init__(self, engine: Engine, images: ImageStore, sampling: Sampling):
-        self._engine, self._images, self._sampling = engine, images, sampling
+    def __init__(self, engine: Engine, pictures: _Pictures, images: ImageStore, sampling: Sampling):
+        self._engine, self._opened, self._images, self._sampling = engine, pictures, images, sampling
         self._encoder = engine.encoder
         self._ids: list[int] = []
         self._mask: list[int] = []
@@ -144,13 +164,12 @@ class TransformersConversation:
             RecordError: A picture is not in the store.
         """
         ids = self._encoder.message_ids(message)
-        patches = [await asyncio.to_thread(self._encoder.patches, ref, self._images) for ref in message.images]
+        pictures = [await asyncio.to_thread(self._opened.open, ref, self._images) for ref in message.images]
         if self._last is not None:
             self._extend(self._encoder.assistant_end(self._last))
             self._last = None
         self._extend(ids)
-        refs = zip(message.images, patches, strict=True)
-        self._pictures += [Picture(ref.sha256, one) for ref, one in refs]
+        self._pictures += pictures
 
     async def generate(self, max_tokens: int, stop: Sequence[str]) -> Generation:
         """Sample the next turn. A cancelled call leaves the conversation as it was.

@@ -77,8 +77,8 @@ class Learner:
         Raises:
             TrainingError: The gradient is no number any more.
         """
-        if len(parts) > 1:
-            parts = [self._with_old(part) for part in parts]
+        # The first update needs no log-probs from before: its weights are those from before.
+        parts = [*parts[:1], *(self._with_old(part) for part in parts[1:])]
         figures, norms = _no_figures(), []
         self.model.train(self.settings.gradient_checkpointing)  # no layer has dropout; checkpointing asks for it
         for part in parts:

@@ -20,19 +20,20 @@ from foveal.trajectory import StopReason, Trajectory
 def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: RlSettings) -> dict[str, float]:
     """Figures of everything that was sampled in a step, thrown away or not.
 
-    groups/drawn, groups/<kind>; rollouts/sampled, /trained (have a loss), /masked (would have, but a limit ended
-    them), /unscored, /failed (the policy did); reward/<part>: mean where it is known; family/<name>/accuracy, /calls
-    (share of trajectories with a call); stop/<reason>: shares; and those of `monitors.measure`.
+    groups/drawn, groups/<kind>; rollouts/sampled, /trained (have a loss), /masked (would have, but `mask_cut` or
+    `mask_malformed` leaves them out), /unscored, /failed (the policy did); reward/<part>: mean where it is known;
+    family/<name>/accuracy, /calls (share of trajectories with a call); stop/<reason>: shares; and those of
+    `monitors.measure`.
     """
     everything = [trajectory for group in groups for trajectory in group.trajectories]
     kinds = Counter(group.kind for group in groups)
     figures: dict[str, float] = {"groups/drawn": len(groups)}
     figures |= {f"groups/{kind.value}": kinds[kind] for kind in GroupKind}
     learned = [trajectory for group in trained_groups(groups, settings) for trajectory in group.trajectories]
-    with_loss = [_has_loss(trajectory, settings.mask_cut) for trajectory in learned]
+    with_loss = [_has_loss(trajectory, settings.mask_cut, settings.mask_malformed) for trajectory in learned]
     figures["rollouts/sampled"] = len(everything)
     figures["rollouts/trained"] = sum(with_loss)
-    figures["rollouts/masked"] = sum(_has_loss(trajectory, mask_cut=False) for trajectory in learned) - sum(with_loss)
+    figures["rollouts/masked"] = sum(_has_loss(trajectory, False, False) for trajectory in learned) - sum(with_loss)
     figures["rollouts/unscored"] = sum("total" not in trajectory.reward for trajectory in everything)
     figures["rollouts/failed"] = sum(t.stop_reason is StopReason.POLICY_ERROR for t in everything)
     for part in sorted({part for trajectory in everything for part in trajectory.reward}):
@@ -50,8 +51,8 @@ def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: 
     return figures | measure(everything, training)
 
 
-def _has_loss(trajectory: Trajectory, mask_cut: bool) -> bool:
-    return has_loss(trajectory, trajectory.reward.get("total"), mask_cut)
+def _has_loss(trajectory: Trajectory, mask_cut: bool, mask_malformed: bool) -> bool:
+    return has_loss(trajectory, trajectory.reward.get("total"), mask_cut, mask_malformed)
 
 
 class MetricsLog:

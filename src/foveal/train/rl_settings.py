@@ -137,6 +137,8 @@ class RlSettings(Settings):
     """What has to differ within a group that is trained on: right and wrong answers (DAPO), or any rewards."""
     mask_cut: bool = True
     """No loss on trajectories that a limit ended (overlong masking); their rewards still count in their group."""
+    mask_malformed: bool = False
+    """No loss on trajectories that broke the format; their rewards still count in their group."""
 
     updates: int = Field(1, ge=1)
     """Optimizer steps on the trajectories of a step, each on its own share of the groups."""
