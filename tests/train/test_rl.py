@@ -295,7 +295,7 @@ def test_two_processes_share_a_run(rl_settings, tmp_path):
         "run_rl(RlSettings.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))\n",
         encoding="utf-8",
     )
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
     words = [*launch, str(program), str(file), str(tmp_path / "two")]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
