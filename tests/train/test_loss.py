@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from foveal.errors import TrainingError
-from foveal.train.loss import loss_weight, policy_loss
+from foveal.train.loss import PEAKS, SUMS, LossFigures, loss_weight, policy_loss
 from foveal.train.rl_settings import LossSettings
 
 DAPO = LossSettings()
@@ -218,3 +218,8 @@ def test_gradient_and_figures_are_the_same_however_the_global_batch_is_split(spl
     torch.testing.assert_close(parts, whole, atol=1e-9, rtol=1e-6)
     assert added == pytest.approx(figures, abs=1e-9)
     assert figures["clip_low"] > 0 and figures["clip_high"] > 0
+
+
+def test_without_trained_tokens_nothing_but_their_number_is_known():
+    none = LossFigures(torch.zeros(len(SUMS), dtype=torch.float64), torch.zeros(len(PEAKS), dtype=torch.float64))
+    assert none.means() == {"tokens": 0.0}

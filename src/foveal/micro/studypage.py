@@ -222,6 +222,7 @@ def _plot_curves(figures: Figures, file: Path) -> None:
                 x, [min(v) for _, v in points], [max(v) for _, v in points], color=f"C{color}", alpha=0.15, lw=0
             )
         axis.set(title=LABELS[metric], xlabel="step", ylim=(0, None))
+        axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in axes[len(CURVES) :]:
         axis.axis("off")
     axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center")

@@ -42,10 +42,13 @@ class LossFigures:
 
         clip_low, clip_high and clip_dual are shares of tokens whose gradient a clip has removed; gap is the mean
         absolute difference of the log-probs of sampler and trainer; importance_cut is the share of tokens that the cap
-        touched; kl is the estimate k3 against the reference. What was not given is 0.
+        touched; kl is the estimate k3 against the reference. What was not given is 0. Without any trained token there
+        is nothing but `tokens`: an entropy of 0 would be a collapse.
         """
         values: dict[str, float] = dict(zip(SUMS, self.sums.tolist(), strict=True))
-        tokens = max(1.0, values["tokens"])
+        tokens = values["tokens"]
+        if not tokens:
+            return {"tokens": 0.0}
         means = {name: value if name in ("tokens", "loss") else value / tokens for name, value in values.items()}
         return {**means, **dict(zip(PEAKS, self.peaks.tolist(), strict=True))}
 
