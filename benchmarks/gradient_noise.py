@@ -40,8 +40,12 @@ from foveal.trajectory import ImageStore
 
 RECIPE = Path(__file__).parents[1] / "recipes/micro/rl.toml"
 SPLITS = 100
-MASKS = {"all": (False, False), "mask_cut": (True, False), "mask_malformed": (True, True)}
-"""Which trajectories have a loss: `mask_cut`, `mask_malformed`."""
+MASKS = {
+    "all": {"mask_cut": False, "mask_malformed": False},
+    "mask_cut": {"mask_cut": True, "mask_malformed": False},
+    "mask_malformed": {"mask_cut": True, "mask_malformed": True},
+}
+"""Which trajectories have no loss."""
 
 
 async def sample(settings: RlSettings, model: torch.nn.Module, encoder: ChatEncoder, images: ImageStore) -> list[Group]:
@@ -100,7 +104,7 @@ def measure(settings: RlSettings) -> dict[str, float]:
             energies.append(float(gradient.square().sum()))
             broken.append(not well_formed(trajectory))
             for name, masks in MASKS.items():
-                if has_loss(trajectory, trajectory.reward.get("total"), *masks):
+                if has_loss(trajectory, **masks):
                     of_group[name] += advantage * gradient
         for name, gradient in of_group.items():
             sums[name].append(gradient)

@@ -189,7 +189,11 @@ def measure_sft(checkpoint: Path, run: Path, load: Load) -> tuple[float, float]:
 def measure_rl(checkpoint: Path, load: Load) -> dict[str, float]:
     """Decoding and learning."""
     settings = RlSettings(
-        model=checkpoint, questions=checkpoint, dtype="bfloat16", gradient_checkpointing=True, micro_tokens=1
+        model=checkpoint,
+        questions=checkpoint,  # none are read: the learner gets its sequences from here
+        dtype="bfloat16",
+        gradient_checkpointing=True,
+        micro_tokens=1,  # one sequence a forward pass
     )
     accelerator = Accelerator()
     encoder, device = load.encoder, str(accelerator.device)

@@ -135,7 +135,7 @@ class AgentGRPO(GRPOTrainer):
         prompt_ids, completion_ids, masks, pictures = [], [], [], []
         for one in self.trajectories:
             first = one.tokens.loss_mask.index(1)
-            trained = has_loss(one, one.reward.get("total"), self.settings.mask_cut, self.settings.mask_malformed)
+            trained = has_loss(one, mask_cut=self.settings.mask_cut, mask_malformed=self.settings.mask_malformed)
             prompt_ids.append(list(one.tokens.ids[:first]))
             completion_ids.append(list(one.tokens.ids[first:]))
             masks.append([number * trained for number in one.tokens.loss_mask[first:]])

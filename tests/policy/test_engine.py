@@ -93,6 +93,7 @@ def test_rollouts_of_one_question_compute_its_prompt_once_and_encode_its_picture
     assert [shape for shape in shapes if shape[1] > 1] == [(1, length)]
     assert (2, 1) in shapes, "the other two are given the last token of the prompt, together"
     assert len(towers) == 1
+    assert len({id(one._pictures[0]) for one in conversations}) == 1, "and it is opened once"
 
 
 def test_the_same_words_about_another_picture_are_not_taken_for_the_same(policy, store, picture, message, gap):
@@ -139,12 +140,14 @@ def test_a_context_longer_than_a_slot_was_made_for(policy, store, message, gap):
 
 def test_what_was_cached_under_other_weights_is_forgotten(policy, store, picture, message, gap):
     prompt = message("user", picture(84, 84), "go on")
-    asyncio.run(talk(policy, store, [prompt]))
+    holding = asyncio.run(talk(policy, store, [prompt]))
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=0.01)
     for parameter in policy.model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    assert gap(policy, asyncio.run(talk(policy, store, [prompt]))) < 1e-4
+    again = asyncio.run(talk(policy, store, [prompt]))
+    assert again._pictures == holding._pictures, "the same opened picture, but not its features"
+    assert gap(policy, again) < 1e-4
 
 
 def test_a_closed_conversation_leaves_its_slot_and_its_features(policy, store, picture, message):

@@ -6,10 +6,10 @@ from foveal.train.advantage import GroupKind, group_advantages, group_kind, has_
 from foveal.trajectory import Question, StopReason, Trajectory, Turn
 
 
-def _ended(stop_reason):
-    return Trajectory(
-        id="t", question=Question(id="q", text="?"), policy="p", profile="foveal", stop_reason=stop_reason
-    )
+def _ended(stop_reason, **fields):
+    question = Question(id="q", text="?")
+    known = {"id": "t", "question": question, "policy": "p", "profile": "foveal", "reward": {"total": 0.0}}
+    return Trajectory(**{**known, "stop_reason": stop_reason, **fields})
 
 
 def test_advantages_by_hand():
@@ -60,21 +60,19 @@ def test_is_informative():
 def test_what_a_limit_cut_has_no_loss_if_asked_and_an_error_of_the_policy_never_has(reason):
     cut = reason in ("max_turns", "max_tokens", "context_full", "wall_time")
     failed = reason == "policy_error"
-    assert has_loss(_ended(reason), 0.0, mask_cut=True, mask_malformed=False) is not (cut or failed)
-    assert has_loss(_ended(reason), 0.0, mask_cut=False, mask_malformed=False) is not failed
+    assert has_loss(_ended(reason), mask_cut=True, mask_malformed=False) is not (cut or failed)
+    assert has_loss(_ended(reason), mask_cut=False, mask_malformed=False) is not failed
 
 
 def test_an_unscored_trajectory_has_no_loss():
-    assert not has_loss(_ended(StopReason.ANSWERED), None, mask_cut=False, mask_malformed=False)
+    assert not has_loss(_ended(StopReason.ANSWERED, reward={}), mask_cut=False, mask_malformed=False)
 
 
 def test_what_broke_the_format_has_no_loss_if_asked():
     whole, broken = (
-        _ended(StopReason.ANSWERED).model_copy(
-            update={"turns": (Turn(text=f"{thought}\n<answer>7</answer>"),), "answer": "7"}
-        )
+        _ended(StopReason.ANSWERED, turns=(Turn(text=f"{thought}\n<answer>7</answer>"),), answer="7")
         for thought in ("<think>It is 7.</think>", "<think>It is 7.")
     )
-    assert has_loss(whole, 2.0, mask_cut=False, mask_malformed=True)
-    assert not has_loss(broken, 1.0, mask_cut=False, mask_malformed=True)
-    assert has_loss(broken, 1.0, mask_cut=False, mask_malformed=False)
+    assert has_loss(whole, mask_cut=False, mask_malformed=True)
+    assert not has_loss(broken, mask_cut=False, mask_malformed=True)
+    assert has_loss(broken, mask_cut=False, mask_malformed=False)

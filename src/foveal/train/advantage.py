@@ -74,7 +74,7 @@ def is_informative(values: Sequence[float | None]) -> bool:
     return len(scored) > 1 and min(scored) < max(scored)
 
 
-def has_loss(trajectory: Trajectory, reward: float | None, mask_cut: bool, mask_malformed: bool) -> bool:
+def has_loss(trajectory: Trajectory, *, mask_cut: bool, mask_malformed: bool) -> bool:
     """Whether a trajectory is trained on at all.
 
     One without a score or ended by an error of the policy never is. Its reward still counts in the mean of its group if
@@ -82,13 +82,12 @@ def has_loss(trajectory: Trajectory, reward: float | None, mask_cut: bool, mask_
 
     Args:
         trajectory: A member of a group.
-        reward: Its total reward; None if it could not be scored.
         mask_cut: DAPO's overlong filtering, for every limit: length, context, turns, time (as in DeepSWE).
         mask_malformed: Leave out trajectories that broke the format somewhere, as SimpleTIR (arXiv 2509.02479) leaves
             out those with a turn that neither calls nor answers: the improbable tokens of a model that lost its way
             make for most of the gradient, and teach nothing.
     """
-    if reward is None or trajectory.stop_reason is StopReason.POLICY_ERROR:
+    if "total" not in trajectory.reward or trajectory.stop_reason is StopReason.POLICY_ERROR:
         return False
     if mask_malformed and not well_formed(trajectory):
         return False

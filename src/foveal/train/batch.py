@@ -54,7 +54,7 @@ def shares(groups: Sequence[Group], encoder: ChatEncoder, settings: RlSettings) 
 def _planned(group: Group, encoder: ChatEncoder, settings: RlSettings) -> list[Planned]:
     found = []
     for trajectory, advantage in zip(group.trajectories, group.advantages, strict=True):
-        if has_loss(trajectory, trajectory.reward.get("total"), settings.mask_cut, settings.mask_malformed):
+        if has_loss(trajectory, mask_cut=settings.mask_cut, mask_malformed=settings.mask_malformed):
             planned, _ = plan(trajectory, encoder, settings.limits.max_context)
             if planned is not None:  # the model said something
                 found.append(Planned(planned, advantage))

@@ -14,7 +14,7 @@ from foveal.train.batch import trained_groups
 from foveal.train.monitors import measure
 from foveal.train.rl_settings import RlSettings
 from foveal.train.rollouts import Group
-from foveal.trajectory import StopReason, Trajectory
+from foveal.trajectory import StopReason
 
 
 def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: RlSettings) -> dict[str, float]:
@@ -30,10 +30,14 @@ def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: 
     figures: dict[str, float] = {"groups/drawn": len(groups)}
     figures |= {f"groups/{kind.value}": kinds[kind] for kind in GroupKind}
     learned = [trajectory for group in trained_groups(groups, settings) for trajectory in group.trajectories]
-    with_loss = [_has_loss(trajectory, settings.mask_cut, settings.mask_malformed) for trajectory in learned]
+    trained = sum(
+        has_loss(trajectory, mask_cut=settings.mask_cut, mask_malformed=settings.mask_malformed)
+        for trajectory in learned
+    )
+    usable = sum(has_loss(trajectory, mask_cut=False, mask_malformed=False) for trajectory in learned)
     figures["rollouts/sampled"] = len(everything)
-    figures["rollouts/trained"] = sum(with_loss)
-    figures["rollouts/masked"] = sum(_has_loss(trajectory, False, False) for trajectory in learned) - sum(with_loss)
+    figures["rollouts/trained"] = trained
+    figures["rollouts/masked"] = usable - trained
     figures["rollouts/unscored"] = sum("total" not in trajectory.reward for trajectory in everything)
     figures["rollouts/failed"] = sum(t.stop_reason is StopReason.POLICY_ERROR for t in everything)
     for part in sorted({part for trajectory in everything for part in trajectory.reward}):
@@ -49,10 +53,6 @@ def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: 
     for reason, count in sorted(Counter(trajectory.stop_reason for trajectory in everything).items()):
         figures[f"stop/{reason.value}"] = count / len(everything)
     return figures | measure(everything, training)
-
-
-def _has_loss(trajectory: Trajectory, mask_cut: bool, mask_malformed: bool) -> bool:
-    return has_loss(trajectory, trajectory.reward.get("total"), mask_cut, mask_malformed)
 
 
 class MetricsLog:
