@@ -35,6 +35,29 @@ def test_the_teacher_answers_every_family_through_the_real_tools(real_tools: Too
     assert figures(run.trajectories)["accuracy"] == 1.0
 
 
+def test_a_far_teacher_looks_at_nothing_and_takes_only_facts_and_results_from_tools(real_tools: Tools, tmp_path: Path):
+    with RunWriter(tmp_path) as writer:
+        kept = asyncio.run(synthesize.synthesize(asked(25), real_tools, writer, ("far",)))
+    taken = {"capital": ["search"], "density": ["search", "code"], "sum": ["code"], "product": ["code"]}
+    trajectories = read_run(tmp_path).trajectories
+    assert len(trajectories) == kept == 25
+    for trajectory in trajectories:
+        assert trajectory.answer == trajectory.question.gold[0]
+        used = [turn.call.tool for turn in trajectory.turns if turn.call]
+        assert used == taken.get(str(trajectory.question.meta["kind"]), [])
+        assert "crop" not in " ".join(turn.text for turn in trajectory.turns)
+
+
+def test_questions_are_dealt_to_teachers_by_identifier_alone(real_tools: Tools, tmp_path: Path):
+    names = []
+    for count in (20, 10):
+        with RunWriter(tmp_path / str(count)) as writer:
+            asyncio.run(synthesize.synthesize(asked(count), real_tools, writer, ("near", "far")))
+        names.append({t.question.id: t.policy for t in read_run(tmp_path / str(count)).trajectories})
+    assert set(names[0].values()) == set(names[1].values()) == {"micro-teacher-near", "micro-teacher-far"}
+    assert names[1].items() <= names[0].items()
+
+
 def test_a_trajectory_that_the_tools_led_astray_is_not_kept(tmp_path: Path):
     """With edited documents the teacher finds edited facts, which are wrong for real questions."""
     world.build(tmp_path / "index", counterfactual())

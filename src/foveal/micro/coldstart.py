@@ -39,15 +39,15 @@ def cold_start(settings: ColdStartSettings, base: Path, run: Path, resume: bool,
     if settings.threads:
         torch.set_num_threads(settings.threads)
     done = run / TEACHER / "done.json"
-    asked = {"questions": settings.questions, "worlds": settings.worlds, "seed": settings.seed}
+    asked = settings.model_dump(mode="json", include={"questions", "worlds", "seed", "teachers"})
     if not done.exists():
         kept = asyncio.run(_teach(settings, run / TEACHER, report))
         done.write_text(json.dumps({**asked, "kept": kept}) + "\n", encoding="utf-8")
     taught = json.loads(done.read_text(encoding="utf-8"))
-    if {name: taught[name] for name in asked} != asked:
+    if {name: taught.get(name) for name in asked} != asked:
         raise ConfigError(
             f"the teacher of {run} answered {taught['questions']} questions of seed {taught['seed']} "
-            f"in {taught['worlds']} worlds",
+            f"in {taught['worlds']} worlds ({', '.join(taught.get('teachers', []))})",
             "use the same settings again, or name another folder",
         )
     report(f"teacher: {taught['kept']} of {taught['questions']} trajectories kept")
@@ -103,5 +103,7 @@ async def _teach(settings: ColdStartSettings, folder: Path, report: Callable[[st
                 items = ((f"{name}-{index}", item) for index, item in enumerate(about(known, count, name)))
                 with tempfile.TemporaryDirectory(prefix="foveal-world-") as index_folder:
                     world.build(Path(index_folder), told)
-                    kept += await synthesize(items, world.tools(Path(index_folder), sandbox), writer, on_done)
+                    kept += await synthesize(
+                        items, world.tools(Path(index_folder), sandbox), writer, settings.teachers, on_done
+                    )
     return kept

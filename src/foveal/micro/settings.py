@@ -1,8 +1,13 @@
 """Settings of the micro pipeline. No torch, so that `--help` is quick."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from foveal.config import Settings
+
+Teacher = Literal["near", "far"]
+"""Who answers the questions of a cold start (`micro.teacher`)."""
 
 
 class PretrainSettings(Settings):
@@ -45,6 +50,8 @@ class ColdStartSettings(Settings):
     """Questions about the flags of the training split that the teacher answers; what it got right is learned."""
     worlds: int = Field(40, ge=1)
     """Worlds over which the questions are spread: the real one, and others with invented names and figures."""
+    teachers: tuple[Teacher, ...] = Field(("near",), min_length=1)
+    """Who answers: each question is dealt to one of them at random."""
     epochs: int = Field(3, ge=1)
     """Passes over the trajectories."""
     batch_size: int = Field(16, ge=1)

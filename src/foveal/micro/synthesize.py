@@ -1,14 +1,16 @@
-"""Cold-start data: the teacher's trajectories through the real agent loop and tools, of which only verified ones stay.
+"""Cold-start data: the teachers' trajectories through the real agent loop and tools, of which only verified ones stay.
 
 Verified: the final answer is right, every code cell ran without an error, every tool call gave a result.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Sequence
 
 from foveal.agent import Agent
 from foveal.micro import world
 from foveal.micro.questions import Item
+from foveal.micro.settings import Teacher
 from foveal.micro.teacher import turn
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import RunWriter
@@ -30,15 +32,20 @@ async def synthesize(
     items: Iterable[tuple[str, Item]],
     tools: Tools,
     writer: RunWriter,
+    teachers: Sequence[Teacher] = ("near",),
     on_done: Callable[[bool], None] = lambda kept: None,
 ) -> int:
-    """Let the teacher answer questions, each with its identifier; write the verified ones and return how many."""
+    """Let teachers answer questions, each with its identifier; write the verified ones and return how many.
+
+    Whose turn a question is hangs on its identifier alone.
+    """
     gate = asyncio.Semaphore(CONCURRENCY)
     kept = 0
 
     async def one(identifier: str, item: Item) -> None:
         nonlocal kept
-        policy = ScriptedPolicy(lambda messages: turn(item, messages), name="micro-teacher")
+        teacher = random.Random(f"teacher of {identifier}").choice(teachers)
+        policy = ScriptedPolicy(lambda messages: turn(item, messages, teacher), name=f"micro-teacher-{teacher}")
         agent = Agent(policy, tools, world.profile(tools=True), world.LIMITS)
         trajectory = await agent.run(item.question(identifier, writer.images), writer.images)
         good = verified(trajectory)

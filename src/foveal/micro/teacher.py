@@ -1,13 +1,15 @@
-"""The teacher: answers a question by running the real agent loop, knowing where things are in the scene.
+"""The teachers: they answer a question by running the real agent loop, knowing what is in the scene.
 
-It knows the boxes and can read the numbers (the scene's truth). Everything else it takes from what the tools gave
+`near` knows the boxes and can read the numbers (the scene's truth). Everything else it takes from what the tools gave
 back: the name from the image search, facts from the text search, results from the code. So a trajectory in which a
-tool failed ends wrong, and is not kept.
+tool failed ends wrong, and is not kept. Like teachers that are told to use tools, it looks closer than it must: nine in
+ten direct questions it answers only after a look at a board.
 
-It says at every step what it is after: a small model does not look back to a question that is several turns away.
+`far` has better eyes, as a model a hundred times larger has: it reads numbers in the picture as it was given and knows
+flags by sight, so it never looks closer and never searches for an image. Facts and results come from the tools as
+before. What it writes is right and runs without errors, but its student cannot see what it sees.
 
-Like teachers that are told to use tools, it looks closer than it must: nine in ten direct questions it answers only
-after a look at a board. Whether a policy unlearns that is for reinforcement learning to show.
+Both say at every step what they are after: a small model does not look back to a question that is several turns away.
 """
 
 import re
@@ -16,6 +18,7 @@ from collections.abc import Sequence
 
 from foveal.micro.questions import Item
 from foveal.micro.scenes import Board
+from foveal.micro.settings import Teacher
 from foveal.trajectory import Message
 
 _FLAG = re.compile(r"1\. \[Flag of (.+?)\]")
@@ -33,21 +36,25 @@ _WANTED = {
 _OUT = re.compile(r"stdout:\n```\n(.*?)\n```", re.DOTALL)
 
 
-def turn(item: Item, messages: Sequence[Message]) -> str:
+def turn(item: Item, messages: Sequence[Message], teacher: Teacher) -> str:
     """The teacher's next turn after `messages` (prompt, its own turns, observations)."""
     seen = [message.text for message in messages if message.role == "user"][1:]
-    if item.family == "direct" and (seen or not looks_anyway(item)):
+    if item.family == "direct" and (seen or teacher == "far" or not looks_anyway(item)):
         return _say(f"I can see it. {_direct(item)}", _answer(item.gold))
-    if not seen:
-        looked_at = item.boards or item.scene.boards[:1]
-        boards = " and ".join(f"the {board.colour} board" for board in looked_at)
-        wanted = _WANTED[item.kind]
-        return _say(f"I look at {boards} for {wanted}.", _code(_crop(looked_at, wanted)))
+    if teacher == "near":
+        if not seen:
+            return _look(item)
+        seen = seen[1:]
     if item.family == "perception":
         return _say(f"It is the number {item.gold}.", _answer(item.gold))
     if item.family == "reasoning":
         return _reason(item, seen)
-    return _search(item, seen)
+    if teacher == "far":
+        return _search(item, item.country.name if item.country else "unknown", seen)
+    if not seen:
+        return _say(f"It is a flag. I search for {_WANTED[item.kind]}.", _call("image_search", '"image": "board"'))
+    found = _FLAG.search(seen[0])
+    return _search(item, found.group(1) if found else "unknown", seen[1:])
 
 
 def looks_anyway(item: Item) -> bool:
@@ -55,34 +62,39 @@ def looks_anyway(item: Item) -> bool:
     return zlib.crc32(item.scene.image.tobytes()) % 10 > 0
 
 
+def _look(item: Item) -> str:
+    looked_at = item.boards or item.scene.boards[:1]
+    boards = " and ".join(f"the {board.colour} board" for board in looked_at)
+    wanted = _WANTED[item.kind]
+    return _say(f"I look at {boards} for {wanted}.", _code(_crop(looked_at, wanted)))
+
+
 def _direct(item: Item) -> str:
     return f"The ball is {item.gold}." if item.kind == "ball" else f"There are {item.gold} boards."
 
 
 def _reason(item: Item, seen: Sequence[str]) -> str:
-    if len(seen) == 1:
+    """After the numbers are known, and `seen` since."""
+    if not seen:
         a, b = (board.number for board in item.boards)
         sign = "+" if item.kind == "sum" else "*"
         return _say(f"The numbers for {_WANTED[item.kind]} are {a} and {b}.", _code(f"print({a} {sign} {b})"))
     return _printed(seen)
 
 
-def _search(item: Item, seen: Sequence[str]) -> str:
-    wanted = _WANTED[item.kind]
-    if len(seen) == 1:
-        return _say(f"It is a flag. I search for {wanted}.", _call("image_search", '"image": "board"'))
-    found = _FLAG.search(seen[1])
-    name = found.group(1) if found else "unknown"
+def _search(item: Item, name: str, seen: Sequence[str]) -> str:
+    """After the country is known, and `seen` since."""
     if item.kind == "country":
         return _say(f"It is the flag of {name}.", _answer(name))
-    if len(seen) == 2:
+    wanted = _WANTED[item.kind]
+    if not seen:
         thought = f"It is the flag of {name}. I search for {wanted}."
         return _say(thought, _call("search", f'"query": "{wanted} of {name}"'))
-    page = seen[2]
+    page = seen[0]
     if item.kind == "capital":
         capital = _first(r"Capital: (.+?)\. Population", page)
         return _say(f"Capital: {capital}.", _answer(capital))
-    if len(seen) == 3:
+    if len(seen) == 1:
         population, area = _first(r"Population: (\d+) thousand", page), _first(r"Area: (\d+) square", page)
         thought = f"Population: {population} thousand. Area: {area} square km."
         return _say(thought, _code(f"print(round({population} * 1000 / {area}))"))
