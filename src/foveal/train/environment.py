@@ -7,8 +7,8 @@ from foveal.curate.questions import StoredQuestion, read_questions
 from foveal.errors import InputError
 from foveal.protocol import Profile, load_profile
 from foveal.reward.score import check_settings
+from foveal.tools.opening import open_tools
 from foveal.tools.sandbox import LocalSandbox
-from foveal.tools.search.folder import Indexes, open_index
 from foveal.tools.session import Tools
 from foveal.train.rl_settings import RlSettings
 
@@ -39,12 +39,5 @@ def open_environment(settings: RlSettings) -> Environment:
     if unknown := next((question for question in questions if not question.row.gold), None):
         raise InputError(f"{unknown.where}: the question has no accepted answers", "give it some in gold, or remove it")
     profile = load_profile(settings.profile, settings.system_prompt, settings.user_suffix)
-    offered = settings.tools
-    indexes = Indexes(None, None) if offered.search is None else open_index(offered.search)
-    sandbox = None
-    if offered.code:
-        sandbox = LocalSandbox(
-            max_sessions=settings.concurrency, unsafe_allow_unsandboxed=offered.unsafe_allow_unsandboxed
-        )
-    tools = Tools(code=sandbox, text=indexes.text, image=indexes.images, k=offered.hits)
+    tools, sandbox = open_tools(settings.tools, settings.concurrency)
     return Environment(questions, replace(profile, thumbnails=settings.thumbnails), tools, sandbox)

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
+from foveal.reward.cells import is_placeholder, parse_code
 from foveal.train.advantage import CUT
-from foveal.train.cells import is_placeholder, parse_code
 from foveal.train.rl_settings import AlarmName, MonitorSettings
 from foveal.trajectory import CellResult, ToolCall, Trajectory
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from foveal.config import Limits, Settings
 from foveal.protocol import ProfileName
 from foveal.reward.settings import RewardSettings
+from foveal.tools.settings import ToolSettings
 
 PRESETS: dict[str, dict[str, Any]] = {
     "dapo": {},
@@ -87,19 +88,6 @@ class MonitorSettings(Settings):
     """entropy_collapse: entropy of the trained tokens, below this share of the start."""
     gap: float = Field(0.05, gt=0)
     """sampler_gap: mean difference of the log-probs of sampler and trainer, in nats."""
-
-
-class ToolSettings(Settings):
-    """The tools that rollouts are offered."""
-
-    code: bool = True
-    """Python code in the sandbox."""
-    search: Path | None = None
-    """An index folder (`foveal index build`): offers the text and image search that it holds."""
-    hits: int = Field(5, ge=1)
-    """Hits of one search."""
-    unsafe_allow_unsandboxed: bool = False
-    """Run the model's code with all rights of this program if the machine offers no isolation."""
 
 
 class RlSettings(Settings):

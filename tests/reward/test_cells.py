@@ -1,6 +1,6 @@
 import pytest
 
-from foveal.train.cells import is_placeholder, parse_code
+from foveal.reward.cells import is_placeholder, parse_code
 from foveal.trajectory import CellResult, ImageRef
 
 SILENT = CellResult(status="ok")
