@@ -1,4 +1,8 @@
-"""Intervals for shares."""
+"""Figures of one run in closed form: shares with their 95 % interval, pass@k.
+
+Means over repeats and pictures are in `foveal.bench.resampling`, the comparison of two runs in
+`foveal.bench.comparison`.
+"""
 
 import math
 from typing import NamedTuple
@@ -34,3 +38,17 @@ def wilson(successes: float, n: int) -> Share:
     half = Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     # At the ends of the range the bounds are exact; rounding must not push one past the share.
     return Share(n, share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def pass_at_k(successes: int, n: int, k: int) -> float:
+    """Chance that at least one of `k` answers is right, estimated from `n` answers of which `successes` are.
+
+    1 - C(n - c, k) / C(n, k), which is unbiased (Chen et al. 2021, arXiv 2107.03374, equation 1). The estimate of a
+    benchmark is the mean over its questions.
+
+    Raises:
+        ValueError: Not 1 <= k <= n, or not 0 <= successes <= n.
+    """
+    if not 1 <= k <= n or not 0 <= successes <= n:
+        raise ValueError(f"pass@{k} of {successes} right answers among {n}")
+    return 1 - math.comb(n - successes, k) / math.comb(n, k)
