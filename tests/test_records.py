@@ -14,7 +14,7 @@ from PIL import Image
 
 from foveal import records
 from foveal.errors import RecordError
-from foveal.records import RunWriter, edit_run, read_run
+from foveal.records import RunWriter, edit_run, read_run, scan_run
 from foveal.trajectory import (
     CellResult,
     ImagePart,
@@ -348,3 +348,22 @@ def test_a_scored_line_reads_as_before_the_field_unscored(tmp_path):
     failed = trajectory(1).model_copy(update={"unscored": "the judge is down"})
     assert Trajectory.model_validate_json(failed.model_dump_json()) == failed
     assert Trajectory.model_validate_json(line).unscored is None
+
+
+def test_a_run_is_scanned_line_by_line_and_what_is_broken_is_told(tmp_path, caplog):
+    with RunWriter(tmp_path, pictures=False) as writer:
+        for number in range(3):
+            writer.write(trajectory(number))
+    file = tmp_path / "trajectories.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text(lines[0] + '{"broken": 1}\n' + lines[2] + lines[1][:40])
+    assert [one.id for one in scan_run(tmp_path)] == ["t0", "t2"]
+    assert "line 2" in caplog.text and "line 4" in caplog.text
+    assert list(scan_run(tmp_path / "nothing")) == []
+
+
+def test_a_run_without_pictures_can_be_scored_but_says_that_they_are_missing(tmp_path):
+    with RunWriter(tmp_path, pictures=False) as writer:
+        writer.write(trajectory(0, (ImageStore().put(Image.new("RGB", (5, 4), "red")),)))
+    run = read_run(tmp_path)
+    assert len(run.trajectories) == 1 and "missing" in run.problems[0]

@@ -79,6 +79,7 @@ class Sampling(Settings):
     """0 is greedy."""
     top_p: float = Field(1.0, gt=0, le=1)
     seed: int = 0
+    """Of one conversation: the same words under the same seed are answered alike."""
 
 
 class Limits(Settings):

@@ -44,9 +44,11 @@ class RunWriter:
     Args:
         folder: Made if it is not there.
         resume: Go on with a run that the folder already holds.
+        pictures: Keep the pictures. Without them a run can be scored and counted, but not be drawn or learned from.
 
     Attributes:
         images: The pictures of the run. Put pictures here directly, or name their store in `write`.
+        pictures: Whether they are kept.
         torn: Where a torn last line of the earlier writer was moved, or None.
 
     Raises:
@@ -54,8 +56,8 @@ class RunWriter:
             of another format version.
     """
 
-    def __init__(self, folder: Path, resume: bool = False):
-        self.folder = folder
+    def __init__(self, folder: Path, resume: bool = False, pictures: bool = True):
+        self.folder, self.pictures = folder, pictures
         self.images = ImageStore(folder / IMAGES)
         self.torn: Path | None = None
         path = folder / FILE
@@ -105,14 +107,16 @@ class RunWriter:
         Raises:
             RecordError: A picture of the trajectory is missing, or the disk took only a part of the line.
         """
-        if images is not None and images is not self.images:
+        if not self.pictures:
+            pass
+        elif images is not None and images is not self.images:
             images.copy_to(self.images, sorted(trajectory.refs, key=lambda ref: ref.sha256))
         elif missing := _missing(self.folder, trajectory):
             raise RecordError(
                 f"picture {missing[0].sha256[:12]}… of trajectory {trajectory.id} is not in {self.folder / IMAGES}",
                 "name the store that holds it: write(trajectory, images)",
             )
-        if trajectory.refs:
+        if self.pictures and trajectory.refs:
             sync(self.folder / IMAGES)
         line = trajectory.model_dump_json().encode() + b"\n"
         size = os.fstat(self._file).st_size
@@ -178,6 +182,25 @@ def read_run(folder: Path) -> Run:
         trajectories.append(trajectory)
     problems += [f"{file.name} holds a torn line of an earlier writer" for file in sorted(folder.glob("torn-*.part"))]
     return Run(tuple(trajectories), ImageStore(folder / IMAGES), tuple(problems))
+
+
+def scan_run(folder: Path) -> Iterator[Trajectory]:
+    """The trajectories of a run one by one, for runs too large to be held; pictures are not looked for.
+
+    A line that cannot be read is left out and logged. Nothing comes where there is no run yet.
+
+    Raises:
+        RecordError: The run was written in a format version that this reader does not know.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield _parse_line(line.rstrip(b"\n"), path, number)
+            except _Broken as broken:
+                log.warning("%s: %s", path, broken)
 
 
 class RunEditor:

@@ -40,19 +40,20 @@ def test_no_key_no_header(raw_endpoint, said, generate):
     assert "authorization" not in endpoint.headers[0].lower()
 
 
-def test_sampling_settings_and_a_seed_for_each_conversation(raw_endpoint, said, connect):
+def test_sampling_settings_and_the_seed_of_each_conversation(raw_endpoint, said, connect):
     endpoint = raw_endpoint([said("x")])
 
     async def client(url: str) -> None:
         shared = connect(url)
-        for _ in range(2):
-            conversation = shared.open(ImageStore(), Sampling(temperature=0.7, top_p=0.9, seed=5))
+        for seed in (5, 5, 7):
+            conversation = shared.open(ImageStore(), Sampling(temperature=0.7, top_p=0.9, seed=seed))
             await conversation.generate(9, ())
             await conversation.close()
 
     endpoint.play(client)
-    first, second = endpoint.requests
-    assert (first["temperature"], first["top_p"], first["seed"], second["seed"]) == (0.7, 0.9, 5, 6)
+    first, *others = endpoint.requests
+    assert (first["temperature"], first["top_p"], first["seed"]) == (0.7, 0.9, 5)
+    assert [other["seed"] for other in others] == [5, 7]
     assert "stop" not in first
 
 

@@ -7,7 +7,7 @@
 - **Retries**: 429, 5xx, time-outs, broken connections and broken JSON, with exponential backoff and jitter, honouring
   `Retry-After`. Everything else fails at once with a `PolicyError` that names the fix.
 - **Tokens**: the endpoint only tells counts afterwards, so budgets cannot be checked before a message is appended.
-- **Seeds**: sent only when sampling; each conversation of a policy gets the next one, so that samples differ.
+- **Seeds**: sent only when sampling, as they are given: who wants several samples of a question gives several seeds.
 
 The HTTP client is made at the first request in an event loop, and closed with the last conversation that used it.
 """
@@ -118,16 +118,14 @@ class OpenAIPolicy:
         self._transport = transport
         self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         self._unsupported: set[str] = set()
-        self._opened = 0
 
     def open(self, images: ImageStore, sampling: Sampling) -> "OpenAIConversation":
         """Start a conversation. Nothing is sent before its first turn."""
-        self._opened += 1
         options: dict[str, Any] = {"temperature": sampling.temperature}
         if sampling.top_p < 1:
             options["top_p"] = sampling.top_p
         if sampling.temperature > 0:
-            options["seed"] = sampling.seed + self._opened - 1
+            options["seed"] = sampling.seed
         return OpenAIConversation(self, images, options)
 
     def hold(self) -> _Client:

@@ -1,11 +1,12 @@
 """Which code cells compute nothing: judged by what they say (their syntax tree) and by what came of them."""
 
 import ast
+import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from foveal.trajectory import CellResult
+from foveal.trajectory import CellResult, ToolCall, Trajectory
 
 INERT = (
     *(ast.Module, ast.Expr, ast.Pass, ast.Constant, ast.JoinedStr, ast.FormattedValue, ast.Name, ast.Load, ast.Store),
@@ -53,6 +54,28 @@ def is_placeholder(code: str, cell: CellResult, later: Sequence[str]) -> bool:
         return False
     touched = _touched(parsed.tree)
     return not any(touched & _loaded(after) for after in later)
+
+
+def cells_of(trajectory: Trajectory) -> Iterator[tuple[str, CellResult]]:
+    """Code and result of every cell that ran."""
+    for turn in trajectory.turns:
+        if turn.call is not None and turn.observation is not None and turn.observation.cell is not None:
+            yield str(turn.call.arguments.get("code", "")), turn.observation.cell
+
+
+def placeholders(cells: Sequence[tuple[str, CellResult]]) -> list[int]:
+    """Numbers of the cells, of all that a trajectory ran, that did nothing."""
+    codes = [code for code, _ in cells]
+    return [number for number, (code, cell) in enumerate(cells) if is_placeholder(code, cell, codes[number + 1 :])]
+
+
+def call_key(call: ToolCall) -> str:
+    """The same for calls that do the same: comments and spacing in code do not count."""
+    code = call.arguments.get("code")
+    tree = parse_code(code) if call.tool == "code" and isinstance(code, str) else None
+    if tree is not None:
+        return tree.text
+    return json.dumps([call.tool, call.arguments], sort_keys=True)
 
 
 def _is_inert(tree: ast.Module) -> bool:

@@ -5,17 +5,16 @@ calls die out, or shrink to one code cell that holds a comment), and those of re
 `alarms` is a function of the history alone: a resumed run that reads its metrics back judges as if never stopped.
 """
 
-import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
-from foveal.reward.cells import is_placeholder, parse_code
+from foveal.reward.cells import call_key, cells_of, placeholders
 from foveal.train.advantage import CUT
 from foveal.train.rl_settings import AlarmName, MonitorSettings
-from foveal.trajectory import CellResult, ToolCall, Trajectory
+from foveal.trajectory import Trajectory
 
 ALARMS: tuple[str, ...] = get_args(AlarmName)
 
@@ -84,16 +83,16 @@ def measure(trajectories: Sequence[Trajectory], training: Mapping[str, float] | 
     if not trajectories:
         return metrics
     calls = [[turn.call for turn in one.turns if turn.call is not None] for one in trajectories]
-    cells = [list(_cells(one)) for one in trajectories]
+    cells = [list(cells_of(one)) for one in trajectories]
     made, run = sum(map(len, calls)), sum(map(len, cells))
     metrics["calls/rate"] = statistics.fmean(bool(some) for some in calls)
     metrics["calls/mean"] = made / len(calls)
     if made:
-        metrics["calls/repeated"] = sum(len(some) - len({_key(call) for call in some}) for some in calls) / made
+        metrics["calls/repeated"] = sum(len(some) - len({call_key(call) for call in some}) for some in calls) / made
     metrics["code/cells"] = run / len(cells)
     if run:
         metrics["code/crashing"] = sum(cell.status != "ok" for some in cells for _, cell in some) / run
-        metrics["code/placeholder"] = sum(map(_placeholders, cells)) / run
+        metrics["code/placeholder"] = sum(len(placeholders(some)) for some in cells) / run
     written = [tokens for one in trajectories if (tokens := _written(one)) is not None]
     if written:
         metrics["length/tokens"] = statistics.fmean(written)
@@ -140,27 +139,6 @@ def _rules(settings: MonitorSettings) -> tuple[_Rule, ...]:
 def _mean(steps: Sequence[Mapping[str, float]], metric: str) -> float | None:
     values = [step[metric] for step in steps if metric in step and math.isfinite(step[metric])]
     return statistics.fmean(values) if values else None
-
-
-def _cells(trajectory: Trajectory) -> Iterator[tuple[str, CellResult]]:
-    """Code and result of every cell that ran."""
-    for turn in trajectory.turns:
-        if turn.call is not None and turn.observation is not None and turn.observation.cell is not None:
-            yield str(turn.call.arguments.get("code", "")), turn.observation.cell
-
-
-def _placeholders(cells: Sequence[tuple[str, CellResult]]) -> int:
-    codes = [code for code, _ in cells]
-    return sum(is_placeholder(code, cell, codes[number + 1 :]) for number, (code, cell) in enumerate(cells))
-
-
-def _key(call: ToolCall) -> str:
-    """The same for calls that do the same: comments and spacing in code do not count."""
-    code = call.arguments.get("code")
-    tree = parse_code(code) if call.tool == "code" and isinstance(code, str) else None
-    if tree is not None:
-        return tree.text
-    return json.dumps([call.tool, call.arguments], sort_keys=True)
 
 
 def _written(trajectory: Trajectory) -> int | None:

@@ -1,0 +1,187 @@
+"""Asking a model many questions, each several times, into a run folder: what every sampling step of curation does.
+
+An attempt has an id of its own, `<question>/<number>`, and a seed that follows from it, so it does not matter in which
+order attempts are made, or how often the process was killed on the way. An attempt that the model answered, right or
+wrong, is in the run. One that the endpoint kept failing is not: it is counted, told, and made again the next time.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from aiolimiter import AsyncLimiter
+
+from foveal.agent import Agent
+from foveal.config import Limits, Sampling
+from foveal.curate.folder import Passes
+from foveal.curate.questions import StoredQuestion
+from foveal.policy.base import Policy
+from foveal.policy.paid import CeilingReached, Ledger, PaidPolicy
+from foveal.protocol import Profile
+from foveal.records import RunWriter
+from foveal.reward.judge import Judge
+from foveal.reward.score import score
+from foveal.reward.settings import RewardSettings
+from foveal.tools.session import Tools
+from foveal.trajectory import ImageStore, StopReason, Trajectory
+
+TRIES = 3
+"""Times that an attempt is made before it counts as failed; each request of it has retries of its own."""
+PATIENCE = 3
+"""A step ends when this many times as many attempts as are under way have failed in a row: the endpoint is down."""
+
+log = logging.getLogger(__name__)
+
+ItemT = TypeVar("ItemT")
+
+
+class Attempt(NamedTuple):
+    """One try at one question."""
+
+    question: StoredQuestion
+    number: int
+    """Counts the tries at the question."""
+
+    @property
+    def id(self) -> str:
+        """Of its trajectory."""
+        return f"{self.question.row.id}/{self.number}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked, and how."""
+
+    policy: Policy
+    tools: Tools
+    profile: Profile
+    limits: Limits
+    temperature: float
+    concurrency: int
+    seed: int
+    reward: RewardSettings
+    judge: Judge | None = None
+    ledger: Ledger | None = None
+    """Where the replies of an endpoint are kept; None for a model on this machine."""
+    limiter: AsyncLimiter | None = None
+
+    async def answer(self, attempt: Attempt, images: ImageStore) -> Trajectory:
+        """Make an attempt, and score it."""
+        policy = self.policy
+        if self.ledger is not None:
+            policy = PaidPolicy(policy, self.ledger, attempt.id, self.limiter)
+        digest = hashlib.sha256(f"{self.seed}\0{self.policy.name}\0{attempt.id}".encode()).digest()
+        seed = int.from_bytes(digest[:4], "big") >> 1  # some endpoints take 32 bits with a sign
+        sampling = Sampling(temperature=self.temperature, seed=seed)
+        agent = Agent(policy, self.tools, self.profile, self.limits, sampling)
+        question = await asyncio.to_thread(attempt.question.open, images)
+        trajectory = await agent.run(question, images, trajectory_id=attempt.id)
+        return (await score(trajectory, self.reward, self.judge)).onto(trajectory)
+
+
+@dataclass
+class Progress:
+    """How far a step came."""
+
+    made: int = 0
+    """Attempts of this session."""
+    failed: int = 0
+    """Attempts that the model or its endpoint kept failing; they are made again the next time."""
+    stopped: str | None = None
+    """Why the step ended before everything was asked."""
+    error: str | None = None
+    """The last failure."""
+    in_a_row: int = field(default=0, repr=False)
+
+
+async def ask_all(
+    asked: Asked,
+    attempts: Iterable[Attempt],
+    writer: RunWriter,
+    on_done: Callable[[Trajectory], None] = lambda trajectory: None,
+) -> Progress:
+    """Make attempts, so many at a time, and write what comes of them.
+
+    Args:
+        asked: Who is asked.
+        attempts: Those that the run does not hold yet.
+        writer: Of the run.
+        on_done: Called with every trajectory that was written.
+    """
+    progress = Progress()
+
+    async def one(attempt: Attempt) -> None:
+        trajectory = await make(asked, attempt, writer, progress)
+        if trajectory is not None:
+            on_done(trajectory)
+
+    await each(attempts, asked.concurrency, one, lambda: progress.stopped is not None)
+    return progress
+
+
+async def make(asked: Asked, attempt: Attempt, writer: RunWriter, progress: Progress) -> Trajectory | None:
+    """Make one attempt and write it; None if it failed."""
+    images = writer.images if writer.pictures else ImageStore()
+    for _ in range(TRIES):
+        trajectory = await asked.answer(attempt, images)
+        if trajectory.stop_reason is not StopReason.POLICY_ERROR:
+            writer.write(trajectory)
+            progress.made, progress.in_a_row = progress.made + 1, 0
+            return trajectory
+        if progress.stopped is not None or _at_the_ceiling(asked):
+            progress.stopped = progress.stopped or trajectory.error
+            return None
+    progress.failed, progress.in_a_row = progress.failed + 1, progress.in_a_row + 1
+    progress.error = trajectory.error
+    log.warning("%s failed: %s", attempt.id, trajectory.error)
+    if progress.in_a_row >= PATIENCE * asked.concurrency:
+        progress.stopped = f"{progress.in_a_row} attempts failed in a row, the last with: {trajectory.error}"
+    return None
+
+
+def _at_the_ceiling(asked: Asked) -> bool:
+    if asked.ledger is None:
+        return False
+    try:
+        asked.ledger.check()
+    except CeilingReached:
+        return True
+    return False
+
+
+async def each(
+    items: Iterable[ItemT], concurrency: int, work: Callable[[ItemT], Awaitable[None]], ended: Callable[[], bool]
+) -> None:
+    """Do the work for every item, so many at a time; begin none after the end."""
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(item: ItemT) -> None:
+        try:
+            await work(item)
+        finally:
+            gate.release()
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            await gate.acquire()
+            if ended():
+                gate.release()
+                break
+            group.create_task(one(item))
+
+
+def passes(run: Iterable[Trajectory]) -> dict[str, Passes]:
+    """How often each question of a run was answered right."""
+    counts: dict[str, list[int]] = {}
+    for trajectory in run:
+        count = counts.setdefault(trajectory.question.id, [0, 0, 0])
+        accuracy = trajectory.reward.get("accuracy")
+        if accuracy is None:
+            count[2] += 1
+        else:
+            count[0] += 1
+            count[1] += accuracy >= 1
+    return {name: Passes(id=name, samples=n, right=right, unscored=left) for name, (n, right, left) in counts.items()}

@@ -1,0 +1,124 @@
+"""A curation folder: questions, what the steps found out about each of them, and the sets that come out.
+
+    questions.jsonl, pictures/   the questions (`curate.sources`), with sources.json and rejects.jsonl
+    difficulty/, benefit/, ...   run folders: every answer that a model gave
+    verdicts/<step>.jsonl        one line a question: what the step found out, in the order of the questions
+    sft/, rl/                    the sets (`curate.split`)
+
+Verdicts hold what was measured, never what was decided: thresholds are settings, and are applied anew each time.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from foveal.curate.questions import StoredQuestion, read_questions
+from foveal.errors import InputError, RecordError
+from foveal.records import sync
+from foveal.trajectory import Record
+
+QUESTIONS = "questions.jsonl"
+VERDICTS = "verdicts"
+
+
+class Verdict(Record):
+    """What a step found out about a question."""
+
+    id: str
+    """Of the question."""
+
+
+class Passes(Verdict):
+    """How often a model was right."""
+
+    samples: int
+    """Answers that were scored."""
+    right: int
+    unscored: int = 0
+    """Answers that wait for a judge."""
+
+    @property
+    def rate(self) -> float:
+        """Share of right answers; 0 without any."""
+        return self.right / self.samples if self.samples else 0.0
+
+
+VerdictT = TypeVar("VerdictT", bound=Verdict)
+
+
+class Folder:
+    """A curation folder.
+
+    Args:
+        path: Where it is.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def questions(self) -> list[StoredQuestion]:
+        """The questions, in order.
+
+        Raises:
+            InputError: There are none yet, or they cannot be read.
+        """
+        file = self.path / QUESTIONS
+        if not file.is_file():
+            raise InputError(f"{self.path} holds no questions yet", "take some in first: foveal curate add")
+        return read_questions([file])
+
+    def run(self, step: str) -> Path:
+        """The run folder of a step."""
+        return self.path / step
+
+    def has(self, step: str) -> bool:
+        """Whether a step has given its verdicts."""
+        return self._file(step).is_file()
+
+    def verdicts(self, step: str, kind: type[VerdictT]) -> dict[str, VerdictT]:
+        """What a step found out, by question; empty if it was not run.
+
+        Raises:
+            RecordError: The file cannot be read as written.
+        """
+        file = self._file(step)
+        if not file.is_file():
+            return {}
+        found = {}
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    verdict = kind.model_validate_json(line)
+                except ValidationError as error:
+                    raise RecordError(f"{file} line {number} is no verdict: {error}", "run the step again") from error
+                found[verdict.id] = verdict
+        return found
+
+    def write_verdicts(self, step: str, verdicts: Iterable[Verdict]) -> None:
+        """Put the verdicts of a step in place of those that there are; whole or not at all."""
+        write_whole(self._file(step), "".join(f"{verdict.model_dump_json()}\n" for verdict in verdicts))
+
+    def _file(self, step: str) -> Path:
+        return self.path / VERDICTS / f"{step}.jsonl"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is the old one until the new one is whole on the disk.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}", "make room on the disk") from error

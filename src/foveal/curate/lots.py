@@ -1,0 +1,66 @@
+"""What is left to chance in curation, and follows from seed and names alone: whatever else there is changes nothing."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from foveal.curate.questions import StoredQuestion
+from foveal.errors import ConfigError
+
+Part = Literal["train", "held_out"]
+
+
+def lot(seed: int, what: str, name: str) -> float:
+    """A number from 0 to 1 that follows from seed, purpose and name: the same whatever else there is."""
+    digest = hashlib.sha256(f"{seed}\0{what}\0{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def by_lot(questions: Sequence[StoredQuestion], most: int | None, seed: int, what: str) -> list[StoredQuestion]:
+    """At most so many of them, drawn by lot, in the order that they had."""
+    if most is None or len(questions) <= most:
+        return list(questions)
+    drawn = sorted(questions, key=lambda one: lot(seed, what, one.row.id))[:most]
+    names = {one.row.id for one in drawn}
+    return [one for one in questions if one.row.id in names]
+
+
+def within_shares(counts: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, int]:
+    """The most that can be kept of each value, so that none is more than its share of all that is kept.
+
+    Raises:
+        ConfigError: Every value has a share, and together they come to less than everything.
+    """
+    capped = sum(shares.get(value, 1.0) for value, count in counts.items() if count)
+    if counts and capped < 1:
+        raise ConfigError(
+            f"the shares of balance come to {capped:g} of 1, and there is nothing else to fill up with",
+            "raise one of them",
+        )
+    kept, total = dict(counts), -1
+    # The total only falls, and with it what each share allows: the first that stays is the largest.
+    while total != (total := sum(kept.values())):
+        kept = {value: min(count, int(shares.get(value, 1.0) * total + 1e-9)) for value, count in counts.items()}
+    return kept
+
+
+def parts_of(questions: Sequence[StoredQuestion], held_out: float, seed: int) -> dict[str, Part]:
+    """The part of every question; questions that share a picture, over however many others, share the part."""
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while (above := leader.setdefault(name, name)) != name:
+            name = above
+        return name
+
+    for question in questions:
+        names = [f"picture {image}" for image in question.row.images] or [f"question {question.row.id}"]
+        first = find(names[0])
+        for other in names[1:]:
+            one, two = sorted((find(first), find(other)))
+            leader[two] = one
+    parts: dict[str, Part] = {}
+    for question in questions:
+        name = f"picture {question.row.images[0]}" if question.row.images else f"question {question.row.id}"
+        parts[question.row.id] = "held_out" if lot(seed, "held_out", find(name)) < held_out else "train"
+    return parts

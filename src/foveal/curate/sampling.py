@@ -1,0 +1,99 @@
+"""The steps in which a student is asked: difficulty (without tools), benefit and window (with tools).
+
+<step>/trajectories.jsonl   every answer, without its pictures
+<step>/asked.json           who was asked, and how: nobody else may go on with it
+verdicts/<step>.jsonl       how often each question was answered right
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from foveal.curate.asking import Asked, Attempt, Progress, ask_all, passes
+from foveal.curate.folder import Folder, write_whole
+from foveal.curate.questions import StoredQuestion
+from foveal.errors import ConfigError
+from foveal.records import RunWriter, scan_run
+from foveal.trajectory import Trajectory
+
+ASKED = "asked.json"
+
+
+async def sample(
+    folder: Folder,
+    step: str,
+    asked: Asked,
+    questions: Sequence[StoredQuestion],
+    samples: int,
+    on_done: Callable[[Trajectory], None] = lambda trajectory: None,
+) -> Progress:
+    """Ask each question `samples` times, but for what was asked before, and write the verdicts.
+
+    Args:
+        folder: The curation.
+        step: Names the run and the verdicts.
+        asked: Who is asked.
+        questions: Those that the earlier steps let through.
+        samples: Answers to each; more than last time asks the missing ones.
+        on_done: Called with every answer.
+
+    Raises:
+        ConfigError: Somebody else was asked before, or in another way.
+        IsolationError: The tools have code, and this machine cannot isolate it.
+    """
+    run = folder.run(step)
+    remember(run, described(asked))
+    done = {trajectory.id for trajectory in scan_run(run)}
+    with RunWriter(run, resume=True, pictures=False) as writer:
+        progress = await ask_all(asked, _left(questions, samples, done), writer, on_done)
+    give_verdicts(folder, step)
+    return progress
+
+
+def count_left(folder: Folder, step: str, questions: Sequence[StoredQuestion], samples: int) -> int:
+    """Answers that the step still has to ask for."""
+    done = {trajectory.id for trajectory in scan_run(folder.run(step))}
+    return sum(1 for _ in _left(questions, samples, done))
+
+
+def give_verdicts(folder: Folder, step: str) -> None:
+    """Write how often each question was right, from the answers as they are scored now."""
+    found = passes(scan_run(folder.run(step)))
+    names = (question.row.id for question in folder.questions())
+    folder.write_verdicts(step, [found[name] for name in names if name in found])
+
+
+def described(asked: Asked) -> dict[str, JsonValue]:
+    """What makes two askings the same."""
+    return {
+        "policy": asked.policy.name,
+        "tools": asked.tools.describe(),
+        "profile": asked.profile.name,
+        "prompt_sha256": asked.profile.prompt_hash(asked.tools.offered),
+        "limits": asked.limits.model_dump(mode="json"),
+        "temperature": asked.temperature,
+        "seed": asked.seed,
+    }
+
+
+def remember(run: Path, asked: Mapping[str, JsonValue]) -> None:
+    """Write down who is asked in a run, or make sure that it is the same as before.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    file = run / ASKED
+    if not file.exists():
+        write_whole(file, json.dumps(asked, indent=2) + "\n")
+        return
+    before = json.loads(file.read_text(encoding="utf-8"))
+    if changed := [name for name in asked if before.get(name) != asked[name]]:
+        what = ", ".join(f"{name} was {json.dumps(before.get(name))}" for name in changed)
+        raise ConfigError(f"{run} was asked in another way: {what}", "set it back, or move that folder away")
+
+
+def _left(questions: Sequence[StoredQuestion], samples: int, done: set[str]) -> Iterator[Attempt]:
+    attempts = (Attempt(question, number) for question in questions for number in range(samples))
+    return (attempt for attempt in attempts if attempt.id not in done)

@@ -1,0 +1,145 @@
+"""Writing the sets of a curation: each is made beside the old one, and put in its place when it is whole."""
+
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from foveal.curate.folder import Folder
+from foveal.curate.lots import lot
+from foveal.curate.questions import StoredQuestion
+from foveal.curate.stages import Stages, VerifiedTry
+from foveal.curate.synthesis import run_of, taught
+from foveal.errors import ConfigError
+from foveal.records import IMAGES, RunWriter, scan_run
+from foveal.trajectory import Trajectory
+
+SFT, RL, LONG_COT = "sft", "rl", "long-cot"
+TRAIN, HELD_OUT = "train", "held_out"
+
+
+def chosen_tries(stages: Stages, questions: Sequence[StoredQuestion]) -> list[VerifiedTry]:
+    """The trajectories of questions that are learned from: so many of each, teachers in turn, by lot who begins."""
+    found, most = [], stages.settings.verify.per_question
+    for question in questions:
+        good = stages.tries[question.row.id].good
+        of_teacher: Mapping[str, list[VerifiedTry]] = defaultdict(list)
+        for one in good:
+            of_teacher[one.teacher].append(one)
+        order = sorted(of_teacher, key=lambda name: lot(stages.settings.seed, name, question.row.id))
+        turns = max((len(tries) for tries in of_teacher.values()), default=0)
+        in_turn = [of_teacher[name][turn] for turn in range(turns) for name in order if turn < len(of_teacher[name])]
+        found += in_turn[:most]
+    return found
+
+
+def write_sft(
+    stages: Stages, questions: Sequence[StoredQuestion], parts: Mapping[str, str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Write the cold-start set, and return what it holds by part: trajectories with tools, and of reasoning alone.
+
+    Args:
+        stages: Where they come from.
+        questions: Those that are learned.
+        parts: The part of every question.
+
+    Raises:
+        ConfigError: There is not as much reasoning as its share asks for.
+    """
+    folder, settings = stages.folder, stages.settings
+    wanted = {(one.teacher, one.trajectory): place for place, one in enumerate(chosen_tries(stages, questions))}
+    found = {
+        place: (teacher, trajectory)
+        for teacher, trajectory in taught(folder, settings)
+        if (place := wanted.get((teacher, trajectory.id))) is not None
+    }
+    tools, reasoning = Counter[str]({TRAIN: 0, HELD_OUT: 0}), Counter[str]({TRAIN: 0, HELD_OUT: 0})
+    part_folder = _fresh(folder.path / f"{SFT}.part")
+    share = settings.long_cot.share
+    for part in (TRAIN, HELD_OUT):
+        with RunWriter(part_folder / part) as writer:
+            for _, (teacher, trajectory) in sorted(found.items()):
+                if parts[trajectory.question.id] == part:
+                    _write(writer, run_of(folder, teacher), trajectory, teacher)
+                    tools[part] += 1
+            if part == TRAIN and share:
+                for trajectory in _reasoning(folder, round(tools[TRAIN] * share / (1 - share)), settings.seed):
+                    _write(writer, folder.run(LONG_COT), trajectory, LONG_COT)
+                    reasoning[part] += 1
+    _replace(part_folder, folder.path / SFT)
+    return dict(tools), dict(reasoning)
+
+
+def _reasoning(folder: Folder, count: int, seed: int) -> Iterable[Trajectory]:
+    """So many of the trajectories of reasoning, by lot.
+
+    Raises:
+        ConfigError: There are not so many.
+    """
+    names = sorted(one.id for one in scan_run(folder.run(LONG_COT)))
+    if len(names) < count:
+        raise ConfigError(
+            f"long_cot.share asks for {count} trajectories of reasoning, and there are {len(names)}",
+            "run foveal curate long-cot with more sources, or lower the share",
+        )
+    drawn = set(sorted(names, key=lambda name: lot(seed, LONG_COT, name))[:count])
+    return (one for one in scan_run(folder.run(LONG_COT)) if one.id in drawn)
+
+
+def _write(writer: RunWriter, source: Path, trajectory: Trajectory, teacher: str) -> None:
+    """Write a trajectory and its pictures, which are there as files already."""
+    for ref in trajectory.refs:
+        name = f"{ref.sha256}.png"
+        if not (writer.folder / IMAGES / name).exists():
+            (writer.folder / IMAGES).mkdir(exist_ok=True)
+            shutil.copyfile(source / IMAGES / name, writer.folder / IMAGES / name)
+    settings = {**trajectory.settings, "teacher": teacher}
+    writer.write(timeless(trajectory).model_copy(update={"id": f"{teacher}/{trajectory.id}", "settings": settings}))
+
+
+def timeless(trajectory: Trajectory) -> Trajectory:
+    """The trajectory without the times that it took: what is left is the same however often it is made."""
+    turns = []
+    for turn in trajectory.turns:
+        observation = turn.observation
+        if observation is not None:
+            cell = observation.cell and observation.cell.model_copy(update={"seconds": 0.0})
+            observation = observation.model_copy(update={"seconds": 0.0, "cell": cell})
+        turns.append(turn.model_copy(update={"seconds": 0.0, "observation": observation}))
+    return trajectory.model_copy(update={"turns": tuple(turns), "started": "", "seconds": 0.0})
+
+
+def write_rl(folder: Folder, questions: Sequence[StoredQuestion], parts: Mapping[str, str]) -> dict[str, int]:
+    """Write the questions for reinforcement learning, and return how many by part; pictures stay where they are.
+
+    Args:
+        folder: The curation.
+        questions: Those that are asked.
+        parts: The part of every question.
+    """
+    part_folder = _fresh(folder.path / f"{RL}.part")
+    counts = {}
+    for part in (TRAIN, HELD_OUT):
+        rows = [one.row for one in questions if parts[one.row.id] == part]
+        lines = [
+            row.model_copy(update={"images": tuple(f"../{name}" for name in row.images)}).model_dump_json() + "\n"
+            for row in rows
+        ]
+        if lines:
+            (part_folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+        counts[part] = len(rows)
+    _replace(part_folder, folder.path / RL)
+    return counts
+
+
+def _fresh(path: Path) -> Path:
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+def _replace(part: Path, path: Path) -> None:
+    """Put a folder in place of another; if the process is killed in between, the step is run again."""
+    if path.exists():
+        shutil.rmtree(path)
+    part.rename(path)

@@ -1,0 +1,93 @@
+"""The sets that come out: trajectories for the cold start, questions for reinforcement learning.
+
+sft/train/, sft/held_out/                run folders for foveal sft; times are left out, so that the same curation
+                                         gives the same bytes
+rl/train.jsonl, rl/held_out.jsonl        question sets for foveal rl
+verdicts/split.jsonl                     where each question went, or why nowhere
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from foveal.curate.folder import Folder, Verdict
+from foveal.curate.lots import Part, by_lot, parts_of, within_shares
+from foveal.curate.questions import StoredQuestion
+from foveal.curate.sets import RL, SFT, write_rl, write_sft
+from foveal.curate.settings import CurateSettings
+from foveal.curate.stages import Sieved, Stages
+
+OVER = "over its share"
+
+
+class Placed(Verdict):
+    """Where a question went."""
+
+    set: Literal["sft", "rl"] | None
+    part: Part | None
+    reason: str | None
+    """Why nowhere."""
+
+
+class Sets(NamedTuple):
+    """What the sets hold."""
+
+    sft: dict[str, int]
+    """Trajectories with tools, by part."""
+    long_cot: dict[str, int]
+    """Trajectories of reasoning alone among them, by part."""
+    rl: dict[str, int]
+    """Questions, by part."""
+    waiting: int
+    """Questions that a step knows nothing of yet."""
+
+
+def split(folder: Folder, settings: CurateSettings) -> Sets:
+    """Write both sets, in place of those that there are.
+
+    Where the window asks a model of its own that was not asked yet, only the cold start is written.
+
+    Raises:
+        ConfigError: A step was not run, or the shares of a set contradict each other.
+    """
+    stages = Stages(folder, settings)
+    parts = parts_of(stages.questions, settings.split.held_out, settings.seed)
+    fitting, over = _balanced(stages.verified.kept, settings, settings.balance.sft, SFT)
+    learned = by_lot(fitting, settings.split.most_sft, settings.seed, SFT)
+    sieves, wanted = [stages.checked, stages.hard, stages.verified], list[StoredQuestion]()
+    if settings.window.student is None or folder.has("window") or "window" in settings.skip:
+        window = stages.in_window({one.row.id for one in learned})
+        fitting, over_rl = _balanced(window.kept, settings, settings.balance.rl, RL)
+        wanted, over = by_lot(fitting, settings.split.most_rl, settings.seed, RL), over | over_rl
+        sieves.append(window)
+    places = _places(stages, sieves, over)
+    for name, chosen in ((SFT, learned), (RL, wanted)):
+        for one in chosen:
+            places[one.row.id] = Placed(id=one.row.id, set=name, part=parts[one.row.id], reason=None)
+    folder.write_verdicts("split", [places[one.row.id] for one in stages.questions])
+    tools, reasoning = write_sft(stages, learned, parts)
+    return Sets(tools, reasoning, write_rl(folder, wanted, parts), sum(len(sieved.waiting) for sieved in sieves))
+
+
+def _places(stages: Stages, sieves: Sequence[Sieved], over: set[str]) -> dict[str, Placed]:
+    """Why each question is in no set; those that are will be put right."""
+    reasons = {one.row.id: "not drawn" for one in stages.questions}
+    reasons |= {one.row.id: "waiting" for sieved in sieves for one in sieved.waiting}
+    for sieved in reversed(sieves):
+        reasons |= sieved.dropped
+    reasons |= dict.fromkeys(over, OVER)
+    return {name: Placed(id=name, set=None, part=None, reason=why) for name, why in reasons.items()}
+
+
+def _balanced(
+    questions: Sequence[StoredQuestion], settings: CurateSettings, shares: Mapping[str, float], what: str
+) -> tuple[list[StoredQuestion], set[str]]:
+    """Questions within the shares, and the names of those over them."""
+    if not shares:
+        return list(questions), set()
+    by, groups = settings.balance.by, defaultdict[str, list[StoredQuestion]](list)
+    for question in questions:
+        groups[str(question.row.family if by == "family" else question.row.meta.get(by))].append(question)
+    sizes = within_shares({value: len(group) for value, group in groups.items()}, shares)
+    kept = {one.row.id for value, group in groups.items() for one in by_lot(group, sizes[value], settings.seed, what)}
+    return [one for one in questions if one.row.id in kept], {one.row.id for one in questions} - kept

@@ -1,0 +1,186 @@
+"""Which questions each step lets through, told from verdicts and settings alone: nothing here asks a model.
+
+    all -> check -> difficulty -> benefit -> solved:   window -> rl
+                                          -> unsolved: synthesis -> verify -> sft
+
+Every question that a step drops has a reason, and one that the step knows nothing of yet is waiting, not dropped.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from foveal.curate.folder import Folder, Passes, Verdict
+from foveal.curate.leaks import CheckVerdict
+from foveal.curate.lots import by_lot
+from foveal.curate.questions import StoredQuestion
+from foveal.curate.settings import CurateSettings
+from foveal.errors import ConfigError
+
+
+class Sieved(NamedTuple):
+    """What a step did to the questions that it was given."""
+
+    step: str
+    kept: list[StoredQuestion]
+    dropped: dict[str, str]
+    """Question to reason."""
+    waiting: list[StoredQuestion]
+    """Nothing is known of them yet."""
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many were dropped for what."""
+        return Counter(self.dropped.values())
+
+
+class VerifiedTry(Verdict):
+    """What the rules say of one trajectory of a question. `id` is that of the question."""
+
+    teacher: str
+    trajectory: str
+    """Its id in the run of the teacher."""
+    tokens: int
+    """That the model wrote, counted or estimated."""
+    failures: tuple[str, ...]
+
+
+class Verified(Verdict):
+    """All trajectories of a question."""
+
+    tries: tuple[VerifiedTry, ...]
+
+    @property
+    def good(self) -> list[VerifiedTry]:
+        """Those that may be learned from."""
+        return [one for one in self.tries if not one.failures]
+
+
+class Stages:
+    """The way of the questions through the steps, as far as they were run.
+
+    Args:
+        folder: The curation.
+        settings: Thresholds, and which steps are left out.
+    """
+
+    def __init__(self, folder: Folder, settings: CurateSettings):
+        self.folder, self.settings = folder, settings
+        self.questions = folder.questions()
+
+    @cached_property
+    def checked(self) -> Sieved:
+        """Without repetitions, and without what leaks from a benchmark."""
+        verdicts = self.folder.verdicts("check", CheckVerdict)
+        return self._sieve("check", self.questions, lambda one: verdicts[one].reason(self.settings.check), verdicts)
+
+    @cached_property
+    def hard(self) -> Sieved:
+        """Those that the student does not answer without tools."""
+        most, samples = self.settings.difficulty.most_right, self.settings.difficulty.samples
+        found = self._passes("difficulty", samples)
+        return self._sieve(
+            "difficulty", self.checked.kept, lambda one: "too easy" if found[one].right > most else None, found
+        )
+
+    @cached_property
+    def unsolved(self) -> Sieved:
+        """Those that the student does not solve with tools either: for the cold start."""
+        return self._sieve("benefit", self.hard.kept, lambda one: "solved" if self._solved(one) else None, self._helped)
+
+    @cached_property
+    def solved(self) -> list[StoredQuestion]:
+        """Those that it solves with tools."""
+        return [one for one in self.hard.kept if one.row.id in self.unsolved.dropped]
+
+    @cached_property
+    def asked(self) -> list[StoredQuestion]:
+        """Those that teachers are asked: all that are unsolved, or as many by lot."""
+        return by_lot(self.unsolved.kept, self.settings.synthesis.most_questions, self.settings.seed, "synthesis")
+
+    @cached_property
+    def verified(self) -> Sieved:
+        """Those that have a trajectory to learn from."""
+        found = self.tries
+        return _split("verify", self.asked, lambda one: None if found[one].good else _why(found[one]), set(found))
+
+    @cached_property
+    def tries(self) -> dict[str, Verified]:
+        """What was found out about the trajectories of each question."""
+        return self.folder.verdicts("verify", Verified)
+
+    def in_window(self, learned: set[str]) -> Sieved:
+        """Those for reinforcement learning.
+
+        Args:
+            learned: Questions of the cold-start set; they are never in both.
+        """
+        window = self.settings.window
+        if window.student is None:
+            candidates, step, samples = self.solved, "benefit", self.settings.benefit.samples
+        else:
+            candidates, step, samples = self.for_window(learned), "window", window.samples
+        if "window" in self.settings.skip:
+            return Sieved("window", list(candidates), {}, [])
+        found = self._passes(step, samples)
+
+        def why(one: str) -> str | None:
+            rate = found[one].rate
+            return "too hard" if rate < window.lowest else "too easy with tools" if rate > window.highest else None
+
+        return self._sieve("window", candidates, why, found)
+
+    def for_window(self, learned: set[str]) -> list[StoredQuestion]:
+        """Those that the model is asked that reinforcement learning starts from."""
+        return [one for one in self.hard.kept if one.row.id not in learned]
+
+    @cached_property
+    def _helped(self) -> dict[str, Passes]:
+        return self._passes("benefit", self.settings.benefit.samples)
+
+    def _solved(self, question: str) -> bool:
+        return self._helped[question].right >= self.settings.benefit.least_right
+
+    def _passes(self, step: str, samples: int) -> dict[str, Passes]:
+        """Verdicts that are whole: as many samples as the settings want, all of them scored."""
+        return {name: one for name, one in self.folder.verdicts(step, Passes).items() if one.samples >= samples}
+
+    def _sieve(
+        self,
+        step: str,
+        questions: Sequence[StoredQuestion],
+        why: Callable[[str], str | None],
+        known: Iterable[str],
+    ) -> Sieved:
+        """Split questions by what a step says of them.
+
+        Raises:
+            ConfigError: The step was not run at all, and is not to be skipped.
+        """
+        if step in self.settings.skip:
+            return Sieved(step, list(questions), {}, [])
+        if not self.folder.has(step):
+            raise ConfigError(
+                f"step {step} was not run in {self.folder.path}", f'run foveal curate {step}, or skip = ["{step}"]'
+            )
+        return _split(step, questions, why, set(known))
+
+
+def _split(step: str, questions: Sequence[StoredQuestion], why: Callable[[str], str | None], known: set[str]) -> Sieved:
+    sieved = Sieved(step, [], {}, [])
+    for question in questions:
+        name = question.row.id
+        if name not in known:
+            sieved.waiting.append(question)
+        elif (reason := why(name)) is not None:
+            sieved.dropped[name] = reason
+        else:
+            sieved.kept.append(question)
+    return sieved
+
+
+def _why(verified: Verified) -> str:
+    """The rule that the best trajectory broke."""
+    fewest = min(verified.tries, key=lambda one: len(one.failures), default=None)
+    return fewest.failures[0].partition(":")[0] if fewest is not None else "no trajectory"

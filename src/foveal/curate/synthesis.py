@@ -1,0 +1,137 @@
+"""Trajectories of teachers, through the real agent loop: every declared call is really carried out.
+
+    synthesis/<teacher>/      run folder: every trajectory of the teacher, good or not
+    synthesis/ledger.sqlite   every reply of an endpoint, so that none is paid for twice
+
+Rejection sampling: a teacher goes on with a question until a trajectory passes every rule (`curate.verification`), or
+it has tried often enough.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from foveal.curate.asking import Asked, Attempt, Progress, each, make
+from foveal.curate.folder import Folder
+from foveal.curate.questions import StoredQuestion
+from foveal.curate.sampling import described, remember
+from foveal.curate.settings import CurateSettings
+from foveal.curate.stages import Verified, VerifiedTry
+from foveal.curate.verification import failures, length
+from foveal.records import RunWriter, scan_run
+from foveal.trajectory import Trajectory
+
+SYNTHESIS = "synthesis"
+LEDGER = "ledger.sqlite"
+
+
+def run_of(folder: Folder, teacher: str) -> Path:
+    """The run folder of a teacher."""
+    return folder.run(SYNTHESIS) / teacher
+
+
+async def synthesize(
+    folder: Folder,
+    settings: CurateSettings,
+    teachers: Mapping[str, Asked],
+    questions: Sequence[StoredQuestion],
+    on_done: Callable[[Trajectory], None] = lambda trajectory: None,
+) -> dict[str, Progress]:
+    """Let every teacher answer every question, but for what was answered before; all teachers at once.
+
+    Args:
+        folder: The curation.
+        settings: Tries, and what makes a trajectory good.
+        teachers: By name.
+        questions: Those that the student did not solve.
+        on_done: Called with every trajectory.
+
+    Raises:
+        ConfigError: A teacher of that name answered before, in another way.
+        IsolationError: The tools have code, and this machine cannot isolate it.
+    """
+    for name, asked in teachers.items():
+        remember(run_of(folder, name), described(asked))
+    async with asyncio.TaskGroup() as group:
+        tasks = {
+            name: group.create_task(_teach(run_of(folder, name), settings, asked, questions, on_done))
+            for name, asked in teachers.items()
+        }
+    return {name: task.result() for name, task in tasks.items()}
+
+
+async def _teach(
+    run: Path,
+    settings: CurateSettings,
+    asked: Asked,
+    questions: Sequence[StoredQuestion],
+    on_done: Callable[[Trajectory], None],
+) -> Progress:
+    tried: dict[str, int] = defaultdict(int)
+    settled = set()
+    for trajectory in scan_run(run):
+        tried[trajectory.question.id] += 1
+        if not _wrong(trajectory, settings):
+            settled.add(trajectory.question.id)
+    progress, samples = Progress(), settings.synthesis.samples
+    left = [one for one in questions if one.row.id not in settled and tried[one.row.id] < samples]
+    with RunWriter(run, resume=True) as writer:
+
+        async def one(question: StoredQuestion) -> None:
+            for number in range(tried[question.row.id], samples):
+                trajectory = await make(asked, Attempt(question, number), writer, progress)
+                if trajectory is None:
+                    return
+                on_done(trajectory)
+                if not _wrong(trajectory, settings):
+                    return
+
+        await each(left, asked.concurrency, one, lambda: progress.stopped is not None)
+    return progress
+
+
+def verify(folder: Folder, settings: CurateSettings, questions: Sequence[StoredQuestion]) -> dict[str, Verified]:
+    """Judge every trajectory of the teachers by the rules, and write the verdicts.
+
+    Args:
+        folder: The curation.
+        settings: The rules.
+        questions: Those that the teachers were asked.
+    """
+    wanted = {question.row.id for question in questions}
+    tries: dict[str, list[VerifiedTry]] = defaultdict(list)
+    for teacher, trajectory in taught(folder, settings):
+        name = trajectory.question.id
+        if name in wanted:
+            tries[name].append(
+                VerifiedTry(
+                    id=name,
+                    teacher=teacher,
+                    trajectory=trajectory.id,
+                    tokens=length(trajectory),
+                    failures=_wrong(trajectory, settings),
+                )
+            )
+    found = {
+        question.row.id: Verified(id=question.row.id, tries=tuple(sorted(tries[question.row.id], key=_order)))
+        for question in questions
+        if question.row.id in tries
+    }
+    folder.write_verdicts("verify", found.values())
+    return found
+
+
+def taught(folder: Folder, settings: CurateSettings) -> Iterator[tuple[str, Trajectory]]:
+    """Every trajectory of the teachers of the settings, with the name of its teacher."""
+    for teacher in settings.teachers:
+        for trajectory in scan_run(run_of(folder, teacher.name)):
+            yield teacher.name, trajectory
+
+
+def _wrong(trajectory: Trajectory, settings: CurateSettings) -> tuple[str, ...]:
+    return () if "verify" in settings.skip else tuple(failures(trajectory, settings.verify))
+
+
+def _order(one: VerifiedTry) -> tuple[str, int]:
+    return one.teacher, int(one.trajectory.rpartition("/")[2])

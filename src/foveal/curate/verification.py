@@ -1,0 +1,122 @@
+"""What a trajectory must be to be learned from: rules, each with a name, each telling what is wrong.
+
+The paper keeps trajectories with a right answer and error-free code. The other rules keep out what a student would copy
+along with the good: code that does nothing, results that nobody reads, talk of pictures that are not there.
+"""
+
+import re
+from collections.abc import Iterator
+
+from foveal.curate.settings import VerifySettings
+from foveal.parse import Malformed
+from foveal.protocol import PROFILES, parse_turn
+from foveal.reward.cells import call_key, cells_of, placeholders
+from foveal.reward.parts import response_tokens
+from foveal.trajectory import Observation, StopReason, Trajectory
+
+CHARACTERS_PER_TOKEN = 4
+"""Of text whose tokens nobody counted."""
+_ACTION = re.compile(r"<(code|tool_call|answer)>")
+_IMAGE = re.compile(r"\bimage_(\d+)\b")
+_WORD = re.compile(r"[^\W_]{2,}")
+
+
+def failures(trajectory: Trajectory, settings: VerifySettings) -> list[str]:
+    """What is wrong with a trajectory, as `rule: what`; empty if it may be learned from."""
+    return [f"{rule}: {what}" for rule, what in _failures(trajectory, settings)]
+
+
+def _failures(trajectory: Trajectory, settings: VerifySettings) -> Iterator[tuple[str, str]]:
+    accuracy = trajectory.reward.get("accuracy")
+    if accuracy is None:
+        yield "unscored", trajectory.unscored or "nobody has scored it"
+    elif accuracy < 1:
+        yield "wrong", f"the answer is {trajectory.answer!r}, not {' or '.join(trajectory.question.gold)}"
+    if trajectory.stop_reason is not StopReason.ANSWERED:
+        yield "unfinished", f"it ended by {trajectory.stop_reason}"
+    for number, turn in enumerate(trajectory.turns, start=1):
+        observation = turn.observation
+        if observation is not None and observation.error is not None:
+            yield "error", f"turn {number}: {observation.error.message}"
+        elif observation is not None and observation.cell is not None and observation.cell.status != "ok":
+            yield "error", f"turn {number}: the code ended with {observation.cell.status}"
+        elif observation is not None and observation.hits == ():
+            yield "error", f"turn {number}: the search found nothing"
+        if problem := _actions(turn.text, trajectory):
+            yield "actions", f"turn {number}: {problem}"
+    yield from _habits(trajectory, settings)
+
+
+def _actions(text: str, trajectory: Trajectory) -> str | None:
+    """What is wrong with the actions of a turn: there must be one, and only one."""
+    parsed = parse_turn(text, PROFILES[trajectory.profile])
+    if isinstance(parsed.action, Malformed):
+        return "it holds no action that can be read"
+    found = _ACTION.findall(text.rpartition("</think>")[2])
+    return None if len(found) <= 1 else f"it holds {len(found)} actions"
+
+
+def _habits(trajectory: Trajectory, settings: VerifySettings) -> Iterator[tuple[str, str]]:
+    calls = [(number, turn.call) for number, turn in enumerate(trajectory.turns, start=1) if turn.call is not None]
+    if settings.needs_call and not calls:
+        yield "no_call", "it calls no tool"
+    if not settings.placeholders and (idle := placeholders(list(cells_of(trajectory)))):
+        yield "placeholder", f"code cell {idle[0] + 1} does nothing"
+    if not settings.repeated_calls:
+        seen: set[str] = set()
+        for number, call in calls:
+            if (key := call_key(call)) in seen:
+                yield "repeated", f"turn {number} makes the call of an earlier turn again"
+            seen.add(key)
+    if not settings.unused_results and (unused := _unused(trajectory)):
+        yield "unused", f"nothing refers to the result of turn {unused}"
+    if (missing := _missing_picture(trajectory)) is not None:
+        yield "reference", missing
+    tokens = length(trajectory)
+    if settings.most_tokens is not None and tokens > settings.most_tokens:
+        yield "long", f"{tokens} tokens, {settings.most_tokens} at most"
+
+
+def _unused(trajectory: Trajectory) -> int | None:
+    """The first turn whose result brought new words of which no later turn has any; None if there is none.
+
+    A result that is all pictures cannot be told to be unused by its words, nor one that says nothing new.
+    """
+    known = set(_WORD.findall(trajectory.question.text.lower()))
+    for number, turn in enumerate(trajectory.turns, start=1):
+        known.update(_WORD.findall(turn.text.lower()))
+        new = set(_WORD.findall(_said(turn.observation).lower())) - known
+        later = " ".join(after.text for after in trajectory.turns[number:]).lower()
+        if new and not new & set(_WORD.findall(later)):
+            return number
+    return None
+
+
+def _said(observation: Observation | None) -> str:
+    if observation is None:
+        return ""
+    if observation.cell is not None:
+        return f"{observation.cell.stdout} {observation.cell.result or ''}"
+    return " ".join(f"{hit.title} {hit.snippet or ''}" for hit in observation.hits or ())
+
+
+def _missing_picture(trajectory: Trajectory) -> str | None:
+    """A picture that is named before there is one of that name; pictures of the question count from 1.
+
+    A name that the model's own code gave to something is no picture of the question.
+    """
+    count = len(trajectory.question.images)
+    own = set(re.findall(r"\b(image_\d+)\s*=[^=]", " ".join(turn.text for turn in trajectory.turns)))
+    for turn in trajectory.turns:
+        for match in _IMAGE.finditer(turn.text):
+            if int(match[1]) not in range(1, count + 1) and match[0] not in own:
+                return f"it names {match[0]}, and the question has {count} pictures"
+    return None
+
+
+def length(trajectory: Trajectory) -> int:
+    """Tokens that the model wrote, or a guess where nobody counted them."""
+    counted = response_tokens(trajectory)
+    if counted is not None:
+        return counted
+    return sum(len(turn.text) for turn in trajectory.turns) // CHARACTERS_PER_TOKEN

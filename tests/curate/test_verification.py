@@ -1,0 +1,126 @@
+import asyncio
+
+import pytest
+from PIL import Image
+
+from foveal.agent import Agent
+from foveal.config import Limits
+from foveal.curate.settings import VerifySettings
+from foveal.curate.verification import failures, length
+from foveal.policy.scripted import ScriptedPolicy
+from foveal.tools.base import Cell
+from foveal.tools.session import Tools
+from foveal.trajectory import ImageStore, Question, SearchHit
+
+
+class Shell:
+    """Gives back what the code says behind `#`."""
+
+    async def open(self, images):
+        return self
+
+    async def run(self, code, timeout):
+        said = code.partition("#")[2].strip()
+        status = "error" if said == "error" else "ok"
+        return Cell(status, "" if said == "error" else said, "", None, (), 0.1, False)
+
+    async def image(self, name):
+        return None
+
+    async def close(self):
+        pass
+
+
+class Pages:
+    name = "pages"
+
+    async def search(self, query, k):
+        return (
+            []
+            if query == "nothing"
+            else [SearchHit(title="Paris", snippet="The capital of France has 2145906 people.")]
+        )
+
+
+def code(text):
+    return f"<think>I look.</think>\n<code>\n```python\n{text}\n```\n</code>"
+
+
+def search(query):
+    return f'<think>I search.</think><tool_call>{{"name": "search", "arguments": {{"query": "{query}"}}}}</tool_call>'
+
+
+def answer(text, thought="So it is."):
+    return f"<think>{thought}</think><answer>{text}</answer>"
+
+
+@pytest.fixture
+def trajectory():
+    """A trajectory of given turns, scored by whether the answer is 42."""
+
+    def make(*turns, accuracy=1.0, images=1):
+        store = ImageStore()
+        refs = tuple(store.put(Image.new("RGB", (40, 40), (number, 0, 0))) for number in range(images))
+        question = Question(id="q", text="How many?", images=refs, gold=("42",))
+        agent = Agent(ScriptedPolicy(turns), Tools(code=Shell(), text=Pages()), limits=Limits(max_turns=6))
+        done = asyncio.run(agent.run(question, store))
+        return done.model_copy(update={"reward": {} if accuracy is None else {"accuracy": accuracy}})
+
+    return make
+
+
+def rules(trajectory, **settings):
+    return [failure.partition(":")[0] for failure in failures(trajectory, VerifySettings(**settings))]
+
+
+GOOD = (code("x = f(3)  # 42"), answer("42"))
+
+
+@pytest.mark.parametrize(
+    ("turns", "broken"),
+    [
+        (GOOD, []),
+        ((search("capital"), answer("42", "Paris has 2145906.")), []),
+        ((code("x = 1  # error"), *GOOD), ["error"]),
+        ((search("nothing"), *GOOD), ["error"]),
+        (("<think>What now?</think>", *GOOD), ["error", "actions"]),
+        ((answer("42"),), ["no_call"]),
+        ((code("# no code is needed here"), answer("42")), ["placeholder"]),
+        ((code("x = f(3)  # 42"), code("x = f(3)"), answer("42")), ["placeholder", "repeated"]),
+        ((search("capital"), answer("42")), ["unused"]),
+        ((code("x = f(3)  # 42"), answer("42", "As image_2 shows.")), ["reference"]),
+        ((code("image_2 = f(image_1)  # 42"), answer("42", "As image_2 shows.")), []),
+    ],
+)
+def test_rules(trajectory, turns, broken):
+    assert rules(trajectory(*turns)) == broken
+
+
+def test_a_turn_with_two_actions(trajectory):
+    good = trajectory(*GOOD)
+    twice = good.turns[0].model_copy(update={"text": good.turns[0].text + "<answer>41</answer>"})
+    assert rules(good.model_copy(update={"turns": (twice, good.turns[1])})) == ["actions"]
+    thought = good.turns[0].model_copy(update={"text": good.turns[0].text.replace("I look.", "Not <answer> yet.")})
+    assert rules(good.model_copy(update={"turns": (thought, good.turns[1])})) == []
+
+
+def test_wrong_unscored_and_unfinished(trajectory):
+    assert rules(trajectory(*GOOD, accuracy=0.0)) == ["wrong"]
+    assert rules(trajectory(*GOOD, accuracy=None)) == ["unscored"]
+    assert rules(trajectory(*[code(f"f({n})  # 42") for n in range(6)]))[0] == "unfinished"
+
+
+def test_what_is_allowed_is_not_refused(trajectory):
+    assert rules(trajectory(answer("42")), needs_call=False) == []
+    idle = trajectory(code("# no code is needed here"), answer("42"))
+    assert rules(idle, placeholders=True) == []
+    again = trajectory(code("x = f(3)  # 42"), code("x = f(3)"), answer("42"))
+    assert rules(again, repeated_calls=True, placeholders=True) == []
+
+
+def test_length_is_counted_or_guessed(trajectory):
+    good = trajectory(*GOOD)
+    assert length(good) == sum(len(turn.text) for turn in good.turns) // 4
+    assert rules(good, most_tokens=length(good)) == [] and rules(good, most_tokens=length(good) - 1) == ["long"]
+    counted = [turn.model_copy(update={"completion_tokens": 7}) for turn in good.turns]
+    assert length(good.model_copy(update={"turns": tuple(counted)})) == 14

@@ -1,0 +1,164 @@
+import asyncio
+
+import pytest
+from aiolimiter import AsyncLimiter
+from PIL import Image
+
+from foveal.config import Sampling
+from foveal.errors import InputError, PolicyError
+from foveal.policy.base import Generation
+from foveal.policy.paid import Ceiling, CeilingReached, Ledger, PaidPolicy, Price, Spent
+from foveal.policy.scripted import ScriptedConversation
+from foveal.trajectory import ImagePart, ImageStore, Message, TextPart
+
+
+class Paid:
+    """Writes `reply N` to the N-th request that it gets, 100 tokens sent and 10 written; some fail."""
+
+    def __init__(self, name="teacher", failing=()):
+        self.name, self.failing, self.requests = name, set(failing), []
+
+    def open(self, images, sampling):
+        policy = self
+
+        class Conversation(ScriptedConversation):
+            async def generate(self, max_tokens, stop):
+                policy.requests.append([message.text for message in self.messages])
+                if len(policy.requests) in policy.failing:
+                    raise PolicyError("down")
+                text = f"reply {len(policy.requests)}"
+                self.messages.append(Message(role="assistant", parts=(TextPart(text=text),)))
+                return Generation(text, "stop", 100, 10)
+
+        return Conversation([])
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    def make(ceiling=None, prices=None):
+        return Ledger(tmp_path / "some" / "ledger.sqlite", prices or {}, ceiling or Ceiling())
+
+    return make
+
+
+def user(text, *images):
+    return Message(role="user", parts=(TextPart(text=text), *(ImagePart(image=image) for image in images)))
+
+
+async def talk(policy, *texts, sampling=None, limits=(9, ("</a>",))):
+    conversation = policy.open(ImageStore(), sampling or Sampling())
+    replies = []
+    for text in texts:
+        await conversation.append(text if isinstance(text, Message) else user(text))
+        replies.append((await conversation.generate(*limits)).text)
+    await conversation.close()
+    return replies
+
+
+def test_what_was_paid_for_is_not_asked_again_and_the_rest_goes_on_from_there(ledger):
+    inner = Paid()
+    first = ledger()
+    assert asyncio.run(talk(PaidPolicy(inner, first, "t1"), "a", "b")) == ["reply 1", "reply 2"]
+    first.close()
+    again = PaidPolicy(inner, ledger(), "t1")
+    assert asyncio.run(talk(again, "a", "b", "c", "d")) == ["reply 1", "reply 2", "reply 3", "reply 4"]
+    assert inner.requests[2:] == [
+        ["a", "reply 1", "b", "reply 2", "c"],
+        ["a", "reply 1", "b", "reply 2", "c", "reply 3", "d"],
+    ]
+
+
+def test_everything_that_can_change_a_reply_makes_it_another_one(ledger):
+    inner, book, store = Paid(), ledger(), ImageStore()
+    red, blue = (store.put(Image.new("RGB", (30, 30), colour)) for colour in ("red", "blue"))
+    asked = [
+        ("t1", ("a",), {}),
+        ("t2", ("a",), {}),
+        ("t1", ("b",), {}),
+        ("t1", (user("a", red),), {}),
+        ("t1", (user("a", blue),), {}),
+        ("t1", ("a",), {"sampling": Sampling(temperature=1.0)}),
+        ("t1", ("a",), {"sampling": Sampling(seed=1)}),
+        ("t1", ("a",), {"limits": (8, ("</a>",))}),
+        ("t1", ("a",), {"limits": (9, ("</b>",))}),
+    ]
+    for number, (scope, texts, options) in enumerate(asked * 2):
+        reply = asyncio.run(talk(PaidPolicy(inner, book, scope), *texts, **options))
+        assert reply == [f"reply {number % len(asked) + 1}"]
+    assert asyncio.run(talk(PaidPolicy(Paid("other"), book, "t1"), "a")) == ["reply 1"]
+    assert len(inner.requests) == len(asked)
+
+
+def test_spending_is_counted_by_price_over_sessions_and_held_to_the_ceiling(ledger):
+    prices = {"teacher": Price(prompt=2.0, completion=30.0)}
+    book = ledger(prices=prices)
+    asyncio.run(talk(PaidPolicy(Paid(), book, "t"), "a", "b"))
+    book.close()
+    book = ledger(Ceiling(calls=3), prices)
+    assert book.spent == Spent(2, 220, pytest.approx((200 * 2 + 20 * 30) / 1e6))
+    inner = Paid()
+    with pytest.raises(CeilingReached, match="3 of 3 calls"):
+        asyncio.run(talk(PaidPolicy(inner, book, "t"), "a", "b", "c", "d"))
+    assert len(inner.requests) == 1
+
+
+@pytest.mark.parametrize("ceiling", [Ceiling(calls=0), Ceiling(tokens=0), Ceiling(money=0.0)])
+def test_a_ceiling_of_nothing_sends_nothing(ledger, ceiling):
+    inner = Paid()
+    with pytest.raises(CeilingReached):
+        asyncio.run(talk(PaidPolicy(inner, ledger(ceiling), "t"), "a"))
+    assert not inner.requests
+
+
+def test_calls_under_way_count_towards_the_ceiling(ledger):
+    started, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Paid):
+        def open(self, images, sampling):
+            conversation = super().open(images, sampling)
+            answer = conversation.generate
+
+            async def generate(max_tokens, stop):
+                started.set()
+                await go.wait()
+                return await answer(max_tokens, stop)
+
+            conversation.generate = generate
+            return conversation
+
+    async def run():
+        book, inner = ledger(Ceiling(calls=1)), Slow()
+        first = asyncio.create_task(talk(PaidPolicy(inner, book, "t1"), "a"))
+        await started.wait()
+        with pytest.raises(CeilingReached):
+            await talk(PaidPolicy(inner, book, "t2"), "a")
+        go.set()
+        assert await first == ["reply 1"]
+
+    asyncio.run(run())
+
+
+def test_a_failed_request_is_not_kept_and_the_next_try_asks_again(ledger):
+    inner, book = Paid(failing={2}), ledger()
+    with pytest.raises(PolicyError, match="down"):
+        asyncio.run(talk(PaidPolicy(inner, book, "t"), "a", "b"))
+    assert asyncio.run(talk(PaidPolicy(inner, book, "t"), "a", "b")) == ["reply 1", "reply 3"]
+    assert book.spent.calls == 2 and book.under_way == 0
+
+
+def test_a_limiter_holds_requests_back_but_not_what_is_known(ledger):
+    async def run():
+        book, limiter = ledger(), AsyncLimiter(1, 3600)
+        await talk(PaidPolicy(Paid(), book, "t", limiter), "a")
+        assert not limiter.has_capacity()
+        assert await talk(PaidPolicy(Paid(), book, "t", limiter), "a") == ["reply 1"]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(talk(PaidPolicy(Paid(), book, "u", limiter), "a"), 0.05)
+
+    asyncio.run(run())
+
+
+def test_a_file_that_is_no_ledger_is_refused(tmp_path):
+    (tmp_path / "ledger.sqlite").write_text("not a database, whatever its name " * 50)
+    with pytest.raises(InputError, match="ledger"):
+        Ledger(tmp_path / "ledger.sqlite", {}, Ceiling())
