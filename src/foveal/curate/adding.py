@@ -1,0 +1,482 @@
+"""Reads sources row by row and writes a curation folder. The layout is in `foveal.curate.sources`."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from PIL import Image
+from pydantic import JsonValue, ValidationError
+
+from foveal.curate.mapping import is_among, value_at
+from foveal.curate.pictures import PictureLimits, check_picture, keep_picture, picture_bytes
+from foveal.curate.questions import QuestionRow
+from foveal.curate.rejects import Refused, Reject, in_short, shorten
+from foveal.curate.rows import BadRow, RawRow, column_names, open_rows
+from foveal.curate.sources import SourceFile, SourceSettings, source_files
+from foveal.errors import ConfigError, InputError
+from foveal.trajectory import Record
+
+QUESTIONS = "questions.jsonl"
+PICTURES = "pictures"
+REJECTS = "rejects.jsonl"
+SOURCES = "sources.json"
+PARTS = ".parts"
+
+WORKERS = min(8, os.cpu_count() or 1)
+"""Threads that decode pictures."""
+PROBE_ROWS = 100
+"""Rows of JSON after which a column of questions that none has is taken for a mistake."""
+
+log = logging.getLogger(__name__)
+
+
+class FileFigures(Record):
+    """What became of one raw file."""
+
+    name: str
+    sha256: str
+    size: int
+    """Bytes."""
+    rows: int
+    """Rows read, kept or not; what cannot be read to the end counts as one."""
+
+
+class SourceFigures(Record):
+    """What became of one source."""
+
+    name: str
+    licence: str | None
+    url: str | None
+    files: tuple[FileFigures, ...]
+    rows: int
+    kept: int
+    rejected: dict[str, int]
+    """Rows set aside, by reason."""
+
+
+class AddedFigures(Record):
+    """What became of all sources; this is `sources.json`."""
+
+    settings: dict[str, JsonValue]
+    """What the folder was made with."""
+    sources: tuple[SourceFigures, ...]
+
+    @property
+    def kept(self) -> int:
+        """Questions in the set."""
+        return sum(source.kept for source in self.sources)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Rows set aside, by reason."""
+        return sum((Counter(source.rejected) for source in self.sources), Counter())
+
+
+class Progress(NamedTuple):
+    """Told after every row that was read."""
+
+    source: str
+    file: str
+    rows: int
+    """Of this file."""
+    rejected: int
+    """Of these; duplicates are found at the end."""
+
+
+class _Kept(Record):
+    """A row of a part."""
+
+    row: QuestionRow
+    """Its id is that of the source, or made of the row's number."""
+    pixels: tuple[str, ...]
+    """Hashes of its pictures' pixels."""
+
+
+class _Line(Record):
+    """A line of a part: a row or a reject; the last line is the file itself."""
+
+    kept: _Kept | None = None
+    reject: Reject | None = None
+    file: FileFigures | None = None
+    unseen: tuple[str, ...] = ()
+    """With `file`: columns that no row has."""
+    names: tuple[str, ...] = ()
+    """With `file`: columns that there are."""
+
+
+def add_sources(
+    folder: Path,
+    sources: Sequence[SourceSettings],
+    limits: PictureLimits | None = None,
+    on_row: Callable[[Progress], None] = lambda progress: None,
+) -> AddedFigures:
+    """Make a curation folder of raw question sets, or go on with one; a folder that is done is only looked at.
+
+    Args:
+        folder: Made if it is not there.
+        sources: What it is made of, in this order.
+        limits: What pictures may be kept.
+        on_row: Told of every row; not of rows that an earlier try has read.
+
+    Raises:
+        ConfigError: The folder was made from other sources, settings or files; a source has no files, or not the
+            columns that are named; or its formats cannot be told.
+        InputError: Another process is writing to the folder, or the disk is full.
+        MissingDependency: The package that reads a format is not installed.
+    """
+    limits = limits or PictureLimits()
+    settings: dict[str, JsonValue] = {
+        "sources": [source.model_dump(mode="json") for source in sources],
+        "pictures": limits.model_dump(mode="json"),
+    }
+    files = source_files(sources)
+    try:
+        with _alone(folder):
+            done = _started(folder, settings)
+            if done is None:
+                with warnings.catch_warnings():
+                    # Pillow's words on odd files go to rejects or mean nothing; threads must not change filters.
+                    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                    parts = [_part(folder, number, file, limits, on_row) for number, file in enumerate(files)]
+                _check_columns(files, parts)
+                done = _put_together(folder, settings, files, parts)
+            else:
+                _check_unchanged(done, files)
+            shutil.rmtree(folder / PARTS, ignore_errors=True)
+            return done
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error}", "make room, or name another folder") from error
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"another process is writing to {folder}", "wait for it, or name another folder") from None
+    finally:
+        os.close(handle)
+
+
+def _started(folder: Path, settings: dict[str, JsonValue]) -> AddedFigures | None:
+    """The figures of a folder that is done; None for one that is now begun or goes on."""
+    for path in (folder / SOURCES, folder / PARTS / "settings.json"):
+        if not path.exists():
+            continue
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            figures = AddedFigures.model_validate(found) if path.name == SOURCES else None
+        except (ValueError, ValidationError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}", "remove the folder and add again") from None
+        if (figures.settings if figures else found) != settings:
+            raise ConfigError(
+                f"{folder} was made from other sources or settings", "name another folder, or the old settings"
+            )
+        return figures
+    if (folder / QUESTIONS).exists():
+        raise ConfigError(f"{folder} holds a question set that was not made from sources", "name another folder")
+    (folder / PARTS).mkdir(exist_ok=True)
+    (folder / PICTURES).mkdir(exist_ok=True)
+    _write(folder / PARTS / "settings.json", [json.dumps(settings)])
+    return None
+
+
+def _check_unchanged(done: AddedFigures, files: Sequence[SourceFile]) -> None:
+    known = [(source.name, file.name, file.sha256) for source in done.sources for file in source.files]
+    if known != [(file.source.name, file.name, file.sha256()) for file in files]:
+        raise ConfigError("the files of the sources have changed since they were added", "name another folder")
+
+
+def _part(
+    folder: Path, number: int, file: SourceFile, limits: PictureLimits, on_row: Callable[[Progress], None]
+) -> Path:
+    """The part of a raw file; written now if it is not there."""
+    digest = file.sha256()
+    path = folder / PARTS / f"{number:05}-{digest}.jsonl"
+    if not path.exists():
+        unfinished = path.with_suffix(".part")
+        with unfinished.open("w", encoding="utf-8") as part:
+            for line in _lines(folder, file, limits, digest, on_row):
+                part.write(line.model_dump_json(exclude_defaults=True) + "\n")
+        os.sync()  # the part promises its pictures; one call for all of them
+        unfinished.replace(path)
+    return path
+
+
+def _lines(
+    folder: Path, file: SourceFile, limits: PictureLimits, digest: str, on_row: Callable[[Progress], None]
+) -> Iterator[_Line]:
+    columns = _ColumnWatch(file)
+    count = rejected = 0
+
+    def look(row: RawRow) -> _Line:
+        try:
+            return _Line(kept=_look(folder, file, limits, row))
+        except Refused as refused:
+            said = in_short({name: value_at(row.values, name) for name in file.source.wanted})
+            return _Line(reject=_reject(file, BadRow(row.number, refused.reason, refused.message, said)))
+
+    for line in _in_order(look, columns.watch(_rows(file))):
+        outcome = line if isinstance(line, _Line) else _Line(reject=_reject(file, line))
+        count += 1
+        rejected += outcome.reject is not None
+        yield outcome
+        on_row(Progress(file.source.name, file.name, count, rejected))
+    figures = FileFigures(name=file.name, sha256=digest, size=file.path.stat().st_size, rows=count)
+    yield _Line(file=figures, unseen=tuple(sorted(columns.unseen)), names=tuple(sorted(columns.names)))
+
+
+def _rows(file: SourceFile) -> Iterator[RawRow | BadRow | frozenset[str]]:
+    """The rows of a file, after the names of its columns if it has them apart."""
+    number: int | None = None
+    try:
+        table = open_rows(file.path, file.kind, file.source.wanted, file.source.items)
+        if table.columns is not None:
+            yield table.columns
+        for row in table.rows:
+            number = row.number
+            yield row
+    except OSError as error:
+        yield BadRow(number, "unreadable", f"reading stopped: {error}")
+
+
+def _reject(file: SourceFile, bad: BadRow) -> Reject:
+    if bad.reason == "unreadable":
+        place = f" row {bad.number}" if bad.number is not None else ""
+        log.warning("%s%s: %s; the rest of the file is left out", file.path, place, bad.message)
+    return Reject(
+        source=file.source.name,
+        file=file.name,
+        row=bad.number,
+        reason=bad.reason,
+        message=shorten(bad.message) if len(bad.message) > 1000 else bad.message.encode(errors="replace").decode(),
+        said=bad.said,
+    )
+
+
+class _ColumnWatch:
+    """Finds columns that are named but not there."""
+
+    def __init__(self, file: SourceFile):
+        self._file = file
+        self.unseen = set(file.source.needed)
+        self.names: set[str] = set()
+
+    def watch(self, rows: Iterable[RawRow | BadRow | frozenset[str]]) -> Iterator[RawRow | BadRow]:
+        """The rows, looked at on their way."""
+        count = 0
+        for row in rows:
+            if isinstance(row, frozenset):
+                self._see(row)
+                if self.unseen:
+                    raise _no_columns(self._file, self.unseen, self.names)
+                continue
+            if isinstance(row, RawRow) and self.unseen:
+                self._see(column_names(row.values))
+                count += 1
+                if count == PROBE_ROWS and self._file.source.columns.question in self.unseen:
+                    raise _no_columns(self._file, self.unseen, self.names)
+            yield row
+
+    def _see(self, names: Iterable[str]) -> None:
+        found = set(names)
+        self.unseen = {name for name in self.unseen if not is_among(name, found)}
+        if len(self.names) < 1000:
+            self.names |= found
+
+
+def _no_columns(file: SourceFile, unseen: Iterable[str], names: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"source {file.source.name}: {file.path} has no column {', '.join(sorted(unseen))}; "
+        f"there are: {', '.join(sorted(names)[:100]) or 'none'}",
+        f"name its columns in the settings of {file.source.name}: columns",
+    )
+
+
+def _look(folder: Path, file: SourceFile, limits: PictureLimits, row: RawRow) -> _Kept:
+    """A row as a question; its pictures are kept if all of it is good."""
+    fields = file.fields(row.values)
+    checked = []
+    for number, value in enumerate(fields.pictures, 1):
+        try:
+            checked.append(check_picture(picture_bytes(value, file.pictures, limits), limits))
+        except Refused as refused:
+            where = f"picture {number}: " if len(fields.pictures) > 1 else ""
+            raise Refused(refused.reason, where + refused.message) from None
+    meta: dict[str, JsonValue] = {
+        "source": file.source.name,
+        "file": file.name,
+        "row": row.number,
+        "id": fields.id,
+        "split": file.split,
+        "licence": file.source.licence,
+        "domain": fields.domain or file.source.domain,
+        "tags": list(fields.tags) or None,
+        "reasoning": fields.reasoning,
+        "options": fields.options,  # type: ignore[dict-item]  # a list of texts is a list of JSON values
+    }
+    question = QuestionRow(
+        id=f"{file.source.name}-{fields.id}" if fields.id is not None else f"{file.prefix}-{row.number}",
+        text=fields.text,
+        images=tuple(f"{PICTURES}/{keep_picture(folder / PICTURES, picture)}" for picture in checked),
+        gold=fields.answers,
+        family=fields.family or file.source.family,
+        meta={key: value for key, value in meta.items() if value is not None},
+    )
+    return _Kept(row=question, pixels=tuple(picture.ref.sha256 for picture in checked))
+
+
+def _in_order(look: Callable[[RawRow], _Line], rows: Iterable[RawRow | BadRow]) -> Iterator[_Line | BadRow]:
+    """What `look` says of each row, in their order, with a few under way at a time."""
+    waiting: deque[Future[_Line] | BadRow] = deque()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        try:
+            for row in rows:
+                waiting.append(row if isinstance(row, BadRow) else pool.submit(look, row))
+                if len(waiting) > 2 * WORKERS:
+                    first = waiting.popleft()
+                    yield first if isinstance(first, BadRow) else first.result()
+            for item in waiting:
+                yield item if isinstance(item, BadRow) else item.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _check_columns(files: Sequence[SourceFile], parts: Sequence[Path]) -> None:
+    """Refuse columns that no file of a source has; a JSON file may lack what others have."""
+    unseen: dict[str, set[str]] = {}
+    names: dict[str, set[str]] = {}
+    for file, part in zip(files, parts, strict=True):
+        last = _last_line(part)
+        if last.names:  # of a file without rows nothing is known
+            unseen[file.source.name] = unseen.get(file.source.name, set(last.unseen)) & set(last.unseen)
+            names.setdefault(file.source.name, set()).update(last.names)
+    for file, part in zip(files, parts, strict=True):
+        if unseen.get(file.source.name):
+            part.unlink()
+            raise _no_columns(file, unseen[file.source.name], names[file.source.name])
+
+
+def _last_line(part: Path) -> _Line:
+    with part.open("rb") as file:
+        file.seek(max(0, part.stat().st_size - 2**20))
+        return _Line.model_validate_json(file.read().splitlines()[-1])
+
+
+def _put_together(
+    folder: Path, settings: dict[str, JsonValue], files: Sequence[SourceFile], parts: Sequence[Path]
+) -> AddedFigures:
+    firsts: dict[bytes, tuple[str, bytes]] = {}
+    ids: set[str] = set()
+    used: set[str] = set()
+    figures: dict[str, list[FileFigures]] = {file.source.name: [] for file in files}
+    kept: Counter[str] = Counter()
+    rejected: dict[str, Counter[str]] = {file.source.name: Counter() for file in files}
+    with _replacing(folder / QUESTIONS) as questions, _replacing(folder / REJECTS) as rejects:
+        for file, part in zip(files, parts, strict=True):
+            name = file.source.name
+            for line in _read_part(part):
+                reject = line.reject
+                if line.kept is not None:
+                    row = line.kept.row.model_copy(update={"id": _free(line.kept.row.id, ids)})
+                    reject = _duplicate(file, row, line.kept.pixels, firsts)
+                    if reject is None:
+                        ids.add(row.id)
+                        used.update(row.images)
+                        kept[name] += 1
+                        questions.write(row.model_dump_json(exclude_defaults=True) + "\n")
+                if reject is not None:
+                    rejected[name][reject.reason] += 1
+                    rejects.write(reject.model_dump_json() + "\n")
+                if line.file is not None:
+                    figures[name].append(line.file)
+    for path in (folder / PICTURES).iterdir():
+        if f"{PICTURES}/{path.name}" not in used:
+            path.unlink()  # of duplicates, or torn
+    unique = {file.source.name: file.source for file in files}
+    added = AddedFigures(
+        settings=settings,
+        sources=tuple(
+            SourceFigures(
+                name=name,
+                licence=source.licence,
+                url=source.url,
+                files=tuple(figures[name]),
+                rows=sum(file.rows for file in figures[name]),
+                kept=kept[name],
+                rejected=dict(sorted(rejected[name].items())),
+            )
+            for name, source in unique.items()
+        ),
+    )
+    _write(folder / SOURCES, [added.model_dump_json(indent=2)])
+    return added
+
+
+def _read_part(part: Path) -> Iterator[_Line]:
+    with part.open("rb") as file:
+        for line in file:
+            yield _Line.model_validate_json(line)
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    """The id, or with a number behind it the first that is free."""
+    number, free = 1, wanted
+    while free in taken:
+        number += 1
+        free = f"{wanted}.{number}"
+    return free
+
+
+def _duplicate(
+    file: SourceFile, row: QuestionRow, pixels: tuple[str, ...], firsts: dict[bytes, tuple[str, bytes]]
+) -> Reject | None:
+    """A reject if an earlier row asks the same of the same pixels."""
+    key = _digest(row.text, *pixels)
+    answers = _digest(*sorted(row.gold))
+    first, its_answers = firsts.setdefault(key, (row.id, answers))
+    if first == row.id:
+        return None
+    other = "" if its_answers == answers else ", but with another answer"
+    number = row.meta["row"]
+    return Reject(
+        source=file.source.name,
+        file=file.name,
+        row=number if isinstance(number, int) else None,
+        reason="duplicate",
+        message=f"the same question about the same pictures as {first}{other}",
+        said=in_short({"text": row.text, "gold": row.gold}),
+    )
+
+
+def _digest(*texts: str) -> bytes:
+    return hashlib.sha256("\0".join(texts).encode()).digest()[:16]
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """A file that takes the place of another when it is whole on the disk."""
+    unfinished = path.with_name(f".{path.name}.part")
+    with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with _replacing(path) as file:
+        file.writelines(f"{line}\n" for line in lines)

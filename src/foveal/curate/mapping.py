@@ -1,0 +1,262 @@
+"""Which column of a raw table is what: from a row to the fields of a question."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from foveal.config import Settings
+from foveal.curate.rejects import Refused
+
+MARK = "<image>"
+"""Where a picture stands in a text."""
+
+
+class Columns(Settings):
+    """Names of columns. A dotted name reaches into structs and lists: `extra_info.answer`, `prompt.0.content`."""
+
+    question: str = "question"
+    images: str | tuple[str, ...] = ()
+    """One column or several: a path, a list of paths, bytes, `{bytes, path}`, base64 or a data URL."""
+    answer: str | None = None
+    """A text, a number, or a list of accepted answers. Not named: nobody knows the answers."""
+    alternatives: str | None = None
+    """More accepted answers."""
+    choices: str | None = None
+    """Options to choose from: a list, a JSON list as text, or letter to text; kept as `meta.options`."""
+    reasoning: str | None = None
+    """A worked solution, kept as `meta.reasoning`."""
+    domain: str | None = None
+    tags: str | None = None
+    """A text or a list of them."""
+    id: str | None = None
+    family: str | None = None
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The columns of pictures."""
+        return (self.images,) if isinstance(self.images, str) else self.images
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every column that is named."""
+        others = (
+            *(self.answer, self.alternatives, self.choices, self.reasoning),
+            *(self.domain, self.tags, self.id, self.family),
+        )
+        return (self.question, *self.pictures, *(name for name in others if name is not None))
+
+
+class Reading(Settings):
+    """How the fields of a source are to be understood."""
+
+    answer_separator: str | None = Field(None, min_length=1)
+    """Splits a text of answers, `" or "`: each part is accepted."""
+    choices_separator: str | None = Field(None, min_length=1)
+    """Splits a text of choices."""
+    answer_index: bool = False
+    """The answer is the place of the right choice, counted from 0."""
+
+
+class Fields(NamedTuple):
+    """What a row says of a question; pictures are not opened."""
+
+    text: str
+    pictures: tuple[Any, ...]
+    answers: tuple[str, ...]
+    options: list[str] | dict[str, str] | None
+    reasoning: str | None
+    id: str | None
+    family: str | None
+    domain: str | None
+    tags: tuple[str, ...]
+
+
+def value_at(values: Mapping[str, Any], path: str) -> Any:
+    """The value of a column, or None if the row has none."""
+    if path in values:
+        return values[path]
+    found: Any = values
+    for part in path.split("."):
+        if isinstance(found, Mapping):
+            found = found.get(part)
+        elif isinstance(found, Sequence) and not isinstance(found, str | bytes) and re.fullmatch(r"-?\d{1,6}", part):
+            place = int(part)
+            found = found[place] if -len(found) <= place < len(found) else None
+        else:
+            return None
+    return found
+
+
+def is_among(path: str, names: Iterable[str]) -> bool:
+    """Whether a column of this name can be there, as far as the names of columns tell: they end at lists."""
+    known = set(names)
+    outside = re.split(r"\.-?\d+(?:\.|$)", path, maxsplit=1)[0]
+    return path in known or outside in known
+
+
+def read_fields(values: Mapping[str, Any], columns: Columns, reading: Reading) -> Fields:
+    """The fields of a question.
+
+    Raises:
+        Refused: There is no question, no answer where one is named, or a field is not what it should be.
+    """
+
+    def at(path: str | None) -> Any:
+        return None if path is None else value_at(values, path)
+
+    question = at(columns.question)
+    if question is not None and not isinstance(question, str):
+        raise Refused("bad_field", f"{columns.question} is {_kind(question)} instead of text")
+    if not question or not question.replace(MARK, "").strip():
+        raise Refused("no_question", f"{columns.question} is empty")
+    pictures = tuple(item for path in columns.pictures for item in picture_values(at(path)))
+    options = _options(at(columns.choices), columns.choices, reading.choices_separator)
+    answers = _answers(at(columns.answer), at(columns.alternatives), options, columns, reading)
+
+    def single(path: str | None) -> str | None:
+        value = at(path)
+        return None if value is None else _text(value, path).strip() or None
+
+    return Fields(
+        text=place_marks(question, len(pictures)),
+        pictures=pictures,
+        answers=answers,
+        options=options,
+        reasoning=single(columns.reasoning),
+        id=single(columns.id),
+        family=single(columns.family),
+        domain=single(columns.domain),
+        tags=_texts(at(columns.tags), columns.tags),
+    )
+
+
+def place_marks(text: str, pictures: int) -> str:
+    """The text without `<image>` marks before and behind it; those within become `image_1`, `image_2`, ...
+
+    Raises:
+        Refused: There are marks, but not as many as pictures; or the text is no Unicode.
+    """
+    marks = text.count(MARK)
+    if marks and marks != pictures:
+        raise Refused("image_marks", f"{marks} {MARK} in the text for {pictures} pictures")
+    parts = re.split(f"({MARK})", text)
+    number = 0
+    for place, part in enumerate(parts):
+        if part == MARK:
+            number += 1
+            # A picture that stands before or behind all words needs no name.
+            inside = "".join(parts[:place]).strip() and "".join(parts[place + 1 :]).replace(MARK, "").strip()
+            parts[place] = f"image_{number}" if inside else ""
+    return _unicode("".join(parts).strip(), "the question")
+
+
+def picture_values(value: Any) -> list[Any]:
+    """Single pictures of a column: those of a list, also of a JSON list in a text."""
+    if value is None or value == "":
+        return []
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _json_list(value) or value
+    if isinstance(value, list | tuple):
+        return [item for inner in value for item in picture_values(inner)]
+    return [value]
+
+
+def _answers(
+    answer: Any,
+    alternatives: Any,
+    options: list[str] | dict[str, str] | None,
+    columns: Columns,
+    reading: Reading,
+) -> tuple[str, ...]:
+    if reading.answer_index:
+        first: tuple[str, ...] = (_chosen(answer, options),)
+    else:
+        first = _texts(answer, columns.answer, reading.answer_separator)
+        if isinstance(answer, int) and isinstance(options, list) and first[0] not in options:
+            raise Refused(
+                "wrong_answer", "the answer is a number that is no choice; if it is a place, set answer_index"
+            )
+    found = tuple(dict.fromkeys((*first, *_texts(alternatives, columns.alternatives, reading.answer_separator))))
+    if not found and (columns.answer or columns.alternatives):
+        raise Refused("no_answer", f"{columns.answer or columns.alternatives} is empty")
+    return found
+
+
+def _chosen(answer: Any, options: list[str] | dict[str, str] | None) -> str:
+    try:
+        place = int(answer)
+    except (TypeError, ValueError, OverflowError):
+        raise Refused("wrong_answer", f"the answer {answer!r} is no place among the choices") from None
+    texts = list(options.values()) if isinstance(options, dict) else options or []
+    if not 0 <= place < len(texts):
+        raise Refused("wrong_answer", f"the answer is choice {place}, counted from 0, of {len(texts)}")
+    return texts[place]
+
+
+def _options(value: Any, column: str | None, separator: str | None) -> list[str] | dict[str, str] | None:
+    if isinstance(value, dict):
+        filled = {key: item for key, item in value.items() if item is not None}
+        return {_unicode(key, "a choice"): _text(item, column) for key, item in filled.items()} or None
+    # Not without repeats, as answers are: letters count places.
+    if isinstance(value, str) and separator is None:
+        value = _json_list(value) or value
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(separator)] if separator and value.strip() else [value]
+    if value is None or value == [] or value == [""]:
+        return None
+    if not isinstance(value, list | tuple):
+        raise Refused("bad_field", f"{column} is {_kind(value)} instead of a list")
+    return [_text(item, column) for item in value]
+
+
+def _texts(value: Any, column: str | None, separator: str | None = None) -> tuple[str, ...]:
+    """The texts of a field that is a text, a number, a list of them, or a JSON list as text."""
+    if isinstance(value, str):
+        inner = _json_list(value)
+        value = inner if inner is not None else value.split(separator) if separator else [value]
+    elif value is None or (isinstance(value, float) and math.isnan(value)):
+        return ()
+    elif not isinstance(value, list | tuple):
+        value = [value]
+    texts = [_text(item, column).strip() for item in value if item is not None]
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def _text(value: Any, column: str | None) -> str:
+    if isinstance(value, str):
+        return _unicode(value, str(column))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        return str(value)
+    raise Refused("bad_field", f"{column} holds {_kind(value)} instead of text")
+
+
+def _json_list(text: str) -> list[Any] | None:
+    """The texts and numbers of a JSON list such as `["a", "b"]`; None if the text is none, as `[1, 2)` is not."""
+    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+        return None
+    try:
+        found = json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return None
+    # [3, 4] is an answer, a point or an interval; a list of answers is one of texts.
+    return found if found and all(isinstance(item, str) for item in found) else None
+
+
+def _unicode(text: str, what: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Refused("bad_field", f"{what} holds half of a UTF-16 pair") from None
+    return text
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", bytes: "bytes", bool: "true or false", type(None): "nothing"}
+    return names.get(type(value), "a number" if isinstance(value, int | float | Decimal) else type(value).__name__)
