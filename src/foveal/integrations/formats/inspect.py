@@ -1,0 +1,132 @@
+"""inspect-ai: samples for its `json_dataset`, one a line, with pictures as files beside it.
+
+`target` is the accepted answer, or the list of them. A question with options (`meta.options`) whose answers name some
+of them has `choices`, and then `target` is the letters, as the `multiple_choice` solver wants. What else is known is
+in `metadata.foveal`.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from foveal.integrations.formats.dialogue import (
+    About,
+    Picture,
+    Reject,
+    Task,
+    Unfit,
+    Where,
+    about,
+    first_answer,
+    read_about,
+)
+from foveal.integrations.formats.outbox import Outbox
+from foveal.integrations.formats.pictures import write_by_content
+from foveal.integrations.formats.rows import Row, fields, read_rows
+from foveal.reward.choice import options_of, read_choice
+from foveal.trajectory import Question
+
+SAMPLES, PICTURES = "samples.jsonl", "images"
+
+
+def write_questions(tasks: Iterable[Task], out: Outbox, system: str | None = None, suffix: str = "") -> None:
+    """Write questions as samples."""
+    with (out.folder / SAMPLES).open("w", encoding="utf-8") as file:
+        for task in tasks:
+            with out.row(task.where):
+                sample = _sample(task, out.folder / PICTURES)
+                file.write(json.dumps(sample, ensure_ascii=False) + "\n")
+
+
+def read(source: Path) -> Iterator[Task | Reject]:
+    """The samples of JSON or JSON lines files. Paths of pictures start at the folder of their file.
+
+    Raises:
+        InputError: There is none.
+    """
+    return read_rows(source, [".jsonl", ".json"], (), _task)
+
+
+def _sample(task: Task, folder: Path) -> dict[str, Any]:
+    first_answer(task)
+    images = [
+        {"type": "image", "image": f"{PICTURES}/{write_by_content(folder, content)}"}
+        for content in task.pictures
+        if isinstance(content, bytes)
+    ]
+    choices, letters = _choices(task)
+    target = letters if choices else list(task.gold)
+    return {
+        "id": task.id,
+        "input": [{"role": "user", "content": [*images, {"type": "text", "text": task.text}]}],
+        "target": target[0] if len(target) == 1 else target,
+        **({"choices": choices} if choices else {}),
+        "metadata": {"foveal": about(task).model_dump(mode="json")},
+    }
+
+
+def _choices(task: Task) -> tuple[list[str], list[str]]:
+    """The options in order of their letters, and the letters of the accepted answers; both empty if they do not fit."""
+    if "options" not in task.meta:
+        return [], []
+    options = options_of(Question(id=task.id, text=task.text, gold=task.gold, meta=task.meta))
+    in_order = [chr(ord("A") + number) for number in range(len(options))]
+    letters = [read_choice(gold, options) for gold in task.gold]
+    # inspect leaves blank options out, and then letters would name others.
+    if list(options) != in_order or None in letters or not all(text.strip() for text in options.values()):
+        return [], []
+    return list(options.values()), sorted({letter for letter in letters if letter})
+
+
+def _task(where: Where, sample: Row) -> Task:
+    text, pictures = _input(where, sample.get("input"))
+    metadata = fields(sample, "metadata")
+    known = read_about(_json(metadata["foveal"])) if "foveal" in metadata else None
+    if known is None:
+        target, choices = sample.get("target"), sample.get("choices")
+        answers = target if isinstance(target, list) else [] if target in (None, "") else [target]
+        meta = {**metadata, **({"options": choices} if isinstance(choices, list) else {})}
+        known = About(text=text, gold=tuple(map(str, answers)), meta=json.loads(_json(meta)))
+    if not known.text:
+        raise Unfit("the sample has no text")
+    name = where.name if sample.get("id") is None else str(sample["id"])
+    return Task(where, name, known.text, pictures, known.gold, known.family, known.meta)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=float)  # numbers with a point come as Decimal
+
+
+def _input(where: Where, value: Any) -> tuple[str, tuple[Picture, ...]]:
+    """The text and the pictures of what the user says."""
+    if isinstance(value, str):
+        return value, ()
+    texts: list[str] = []
+    pictures: list[Picture] = []
+    for message in value if isinstance(value, list) else ():
+        if not isinstance(message, dict) or message.get("role") != "user":
+            raise Unfit("`input` is more than what a user says: a question set holds the question alone")
+        content = message.get("content")
+        for part in [{"type": "text", "text": content}] if isinstance(content, str) else content or ():
+            kind = part.get("type") if isinstance(part, dict) else None
+            if kind == "text" and isinstance(part.get("text"), str):
+                texts.append(part["text"])
+            elif kind == "image" and isinstance(part.get("image"), str):
+                pictures.append(_picture(where, part["image"]))
+            else:
+                raise Unfit(f"a part of the input is neither text nor picture: {str(part)[:80]}")
+    return "".join(texts), tuple(pictures)
+
+
+def _picture(where: Where, image: str) -> Picture:
+    if not image.startswith("data:"):
+        if image.startswith(("http://", "https://")):
+            raise Unfit(f"picture {image} is on the web: download it first")
+        return where.file.parent / image
+    try:
+        return base64.b64decode(image.partition(";base64,")[2], validate=True)
+    except binascii.Error as error:
+        raise Unfit(f"a picture is no base64: {error}") from None
