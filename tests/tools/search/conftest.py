@@ -1,6 +1,8 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -31,3 +33,62 @@ def damage() -> Callable[[Path], None]:
         path.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
 
     return overwrite
+
+
+@dataclass
+class RawServer:
+    """A loopback HTTP server that gives one answer, as the bytes that are sent, to every connection.
+
+    b"hang" never answers, b"drip" answers for ever a byte at a time, b"reset" hangs up.
+    """
+
+    reply: bytes | Callable[[str], bytes]
+    """Or a function of the head of the request."""
+    head: str = ""
+    """Head of the last request."""
+    requests: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            self.head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            self.requests += 1
+            reply = self.reply(self.head) if callable(self.reply) else self.reply
+            if reply == b"hang":
+                await asyncio.sleep(60)
+            if reply == b"drip":
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n")
+                while True:
+                    writer.write(b" ")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+            if reply == b"reset":
+                writer.transport.abort()
+                return
+            writer.write(reply)
+            await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            return  # the client hung up, or the test is over
+        finally:
+            writer.close()
+
+    def play(self, client: Callable[[str], Awaitable[Any]], host: str = "127.0.0.1") -> Any:
+        """Serve while `client(url)` runs."""
+
+        async def run() -> Any:
+            server = await asyncio.start_server(self.serve, host, 0)
+            port = server.sockets[0].getsockname()[1]
+            try:
+                return await client(f"http://{host if ':' not in host else f'[{host}]'}:{port}")
+            finally:
+                server.close()
+                for task in (tasks := asyncio.all_tasks() - {asyncio.current_task()}):
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+        return asyncio.run(run())
+
+
+@pytest.fixture
+def raw_server() -> type[RawServer]:
+    """`raw_server(reply).play(client)`."""
+    return RawServer
