@@ -25,6 +25,7 @@ COMMANDS = (
     ("ask", "foveal.cli.ask:ask", "Answer one question about your pictures and show every step."),
     ("view", "foveal.cli.view:view", "Draw a saved run as web pages that open from disk."),
     ("score", "foveal.cli.score:score", "Score a saved run again, without its model."),
+    ("curate", "foveal.cli.curate:app", "From raw question sets to a cold-start set and a set for RL, step by step."),
     ("export", "foveal.cli.export:export", "Write a run or a question set in a format of the field."),
     ("import", "foveal.cli.export:import_", "Turn data of a format of the field into a run or a question set."),
     ("doctor", "foveal.cli.doctor:doctor", "Check sandbox, model, search and endpoint, and say how to fix what fails."),

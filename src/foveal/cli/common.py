@@ -204,7 +204,7 @@ def open_policy(policy: str, model: str | None) -> "Policy":
         from foveal.policy.openai import OpenAIPolicy
 
         key = api_key()
-        return OpenAIPolicy(policy, model or _only_model(policy, key), key)
+        return OpenAIPolicy(policy, model or only_model(policy, key), key)
     if model is not None:
         raise ConfigError("--model names a model of an endpoint, and --policy names a folder", "leave --model out")
     if not Path(policy).is_dir():
@@ -227,7 +227,13 @@ def shipped_policy(name: str) -> "Policy":
     return policy
 
 
-def _only_model(url: str, key: str | None) -> str:
+def only_model(url: str, key: str | None) -> str:
+    """Name of the model of an endpoint that serves one.
+
+    Raises:
+        ConfigError: It serves several, or none.
+        InputError: It does not answer as an endpoint does.
+    """
     models = served_models(url, key)
     if len(models) != 1:
         some = ", ".join(models[:8]) or "none"

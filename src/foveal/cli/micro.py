@@ -208,6 +208,33 @@ def write_world(
     console.print(f"{n} questions: {questions}", soft_wrap=True, markup=False)
 
 
+@app.command
+def teachers(
+    *,
+    n: Annotated[int, Parameter(validator=Number(gte=1))] = 4000,
+    split: Split = "train",
+    seed: int = 2,
+    port: Annotated[int, Parameter(validator=(Number(gte=0), Number(lte=65535)))] = 8100,
+) -> None:
+    """Serve the teachers as models of an OpenAI-compatible endpoint, to try foveal curate without a key or a bill.
+
+    They know the questions that foveal micro world writes with the same --n, --split and --seed. End with Ctrl-C.
+
+    Args:
+        n: Questions that they know.
+        split: Whose countries these are about.
+        seed: Of the questions.
+        port: On 127.0.0.1; 0 takes a free one.
+    """
+    from foveal.micro.endpoint import TEACHERS, TeacherServer
+    from foveal.micro.questions import sample
+
+    console = Console(highlight=False)
+    with TeacherServer(sample(split, n, seed), port) as server:
+        console.print(f"models {' and '.join(TEACHERS)} at {server.url}; end with Ctrl-C", soft_wrap=True)
+        server.serve_forever()
+
+
 def table(numbers: "Mapping[str, float]", title: str) -> Table:
     """Figures of `micro.bench.figures` as a table."""
     out = Table(title=title, title_justify="left")

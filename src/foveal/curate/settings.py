@@ -28,6 +28,8 @@ class AskedSettings(Settings):
     temperature: float = Field(1.0, ge=0)
     concurrency: int = Field(16, ge=1)
     """Trajectories under way at once."""
+    timeout: float = Field(300.0, gt=0)
+    """Seconds to wait for one reply of an endpoint."""
     requests_per_minute: float | None = Field(None, gt=0)
     """Of an endpoint; None holds none back."""
     price: Price = Price()

@@ -23,7 +23,6 @@ from foveal.records import RunWriter, scan_run
 from foveal.trajectory import Trajectory
 
 SYNTHESIS = "synthesis"
-LEDGER = "ledger.sqlite"
 
 
 def run_of(folder: Folder, teacher: str) -> Path:

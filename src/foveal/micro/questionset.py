@@ -5,6 +5,7 @@ out/pictures/         its scenes
 out/index/            what the tools search
 out/system.txt        the system prompt
 out/suffix.txt        what follows every question
+out/suffix-plain.txt  what follows it where no tools are offered
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 from foveal.curate.questions import QuestionRow
 from foveal.errors import InputError
 from foveal.micro import world
-from foveal.micro.questions import SYSTEM, WITH_TOOLS, facts_of, sample
+from foveal.micro.questions import SYSTEM, WITH_TOOLS, WITHOUT_TOOLS, facts_of, sample
 
 QUESTIONS, PICTURES, INDEX = "questions.jsonl", "pictures", "index"
 
@@ -30,6 +31,7 @@ def write_world(out: Path, split: str, count: int, seed: int, on_done: Callable[
     world.build(out / INDEX, facts_of(split))
     (out / "system.txt").write_text(SYSTEM, encoding="utf-8")
     (out / "suffix.txt").write_text(WITH_TOOLS, encoding="utf-8")
+    (out / "suffix-plain.txt").write_text(WITHOUT_TOOLS, encoding="utf-8")
     rows = []
     for index, item in enumerate(sample(split, count, seed)):
         picture = f"{PICTURES}/{index:06d}.png"

@@ -81,10 +81,12 @@ class StudySettings(Settings):
     """Training questions that reinforcement learning draws from; none of them is one of the teacher's."""
     held_out: int = Field(400, ge=5)
     """Questions of the test split that every result is asked."""
-    taught: int = Field(6000, ge=5)
-    """Questions that the teacher of a cold start answers."""
-    worlds: int = Field(40, ge=1)
-    """Worlds over which the teacher's questions are spread."""
+    taught: int = Field(12000, ge=5)
+    """Questions that the teachers of a cold start answer."""
+    worlds: int = Field(80, ge=1)
+    """Worlds over which those questions are spread."""
+    teachers: tuple[Teacher, ...] = Field(("near", "far"), min_length=1)
+    """Of a cold start: each question is dealt to one of them at random."""
     epochs: int = Field(3, ge=1)
     """Of a cold start."""
 

@@ -128,7 +128,7 @@ def run_study(settings: StudySettings, base: Path, run: Path, jobs: int) -> dict
         write_world(run / WORLD, "train", settings.questions, SEED_OF_QUESTIONS)
     _do(settings, base, run, jobs)
     out: dict[str, JsonValue] = {"arms": list(ARMS), "seeds": settings.seeds}
-    out |= {f"settings.{key}": value for key, value in settings.model_dump().items()}
+    out |= {f"settings.{key}": value for key, value in settings.model_dump(mode="json").items()}
     for seed in range(settings.seeds):
         for name in ARMS:
             done = json.loads((_folder(run, name, seed) / DONE).read_text(encoding="utf-8"))
@@ -172,7 +172,7 @@ def _prepare(threads: int) -> None:
 
 
 def _begin(settings: StudySettings, base: Path, run: Path) -> None:
-    saved, now = run / "study.json", {**settings.model_dump(), "base": str(base)}
+    saved, now = run / "study.json", {**settings.model_dump(mode="json"), "base": str(base)}
     if saved.exists():
         before = json.loads(saved.read_text(encoding="utf-8"))
         # More seeds are more of the same study.
@@ -199,7 +199,13 @@ def _run_arm(settings: StudySettings, name: str, start: Path, run: Path, seed: i
 
 def _cold_start(settings: StudySettings, base: Path, run: Path, seed: int) -> Path:
     folder = _folder(run, "cold-start", seed) / "sft"
-    chosen = ColdStartSettings(seed=1 + seed, questions=settings.taught, worlds=settings.worlds, epochs=settings.epochs)
+    chosen = ColdStartSettings(
+        seed=1 + seed,
+        questions=settings.taught,
+        worlds=settings.worlds,
+        teachers=settings.teachers,
+        epochs=settings.epochs,
+    )
     return cold_start(chosen, base, folder, True, log.info)  # begun or not
 
 

@@ -1,0 +1,83 @@
+"""Reasoning without pictures and tools, for the cold start: question, solution and answer become one turn.
+
+    long-cot/source/             the rows as they were taken in (`curate.sources`), with what was set aside
+    long-cot/trajectories.jsonl  a run folder
+
+The paper mixes such rows into the cold start (81.6 % of it, figure 9): they teach long thought, which short tool
+trajectories do not.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from foveal.curate.adding import AddedFigures, add_sources
+from foveal.curate.folder import Folder
+from foveal.curate.questions import StoredQuestion
+from foveal.curate.sets import LONG_COT
+from foveal.curate.settings import CurateSettings
+from foveal.errors import ConfigError
+from foveal.protocol import Profile, opening
+from foveal.records import RunWriter, scan_run
+from foveal.trajectory import Question, StopReason, Trajectory, Turn
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<code>", "<tool_call>")
+"""Of the protocol: a solution that holds one would be read as something else."""
+
+
+class Taken(NamedTuple):
+    """What became of the rows."""
+
+    added: AddedFigures
+    kept: int
+    """Trajectories."""
+    refused: dict[str, int]
+    """Rows that are no single turn of reasoning, by reason."""
+
+
+def take_reasoning(folder: Folder, settings: CurateSettings, profile: Profile) -> Taken:
+    """Read the sources of `long_cot` and write a trajectory for every row that can be one.
+
+    Raises:
+        ConfigError: No source is named, or the folder was made from others.
+    """
+    if not settings.long_cot.sources:
+        raise ConfigError("long_cot names no sources", "add [[long_cot.sources]] with columns.reasoning")
+    source = Folder(folder.run(LONG_COT) / "source")
+    added = add_sources(source.path, settings.long_cot.sources)
+    refused: dict[str, int] = {}
+    done = {trajectory.id for trajectory in scan_run(folder.run(LONG_COT))}
+    with RunWriter(folder.run(LONG_COT), resume=True) as writer:
+        for made in _trajectories(source.questions() if added.kept else [], profile):
+            if isinstance(made, str):
+                refused[made] = refused.get(made, 0) + 1
+            elif made.id not in done:
+                writer.write(made)
+    return Taken(added, added.kept - sum(refused.values()), refused)
+
+
+def _trajectories(questions: list[StoredQuestion], profile: Profile) -> Iterator[Trajectory | str]:
+    """A trajectory of each row, or why there is none."""
+    for question in questions:
+        row, solution = question.row, question.row.meta.get("reasoning")
+        if not isinstance(solution, str) or not solution.strip():
+            yield "no reasoning"
+        elif row.images:
+            yield "has pictures"
+        elif not row.gold:
+            yield "no answer"
+        elif any(tag in solution or tag in row.gold[0] for tag in TAGS):
+            yield "holds tags of the protocol"
+        else:
+            text = f"<think>{solution.strip()}</think>\n<answer>{row.gold[0]}</answer>"
+            meta = {key: value for key, value in row.meta.items() if key != "reasoning"}
+            yield Trajectory(
+                id=row.id,
+                question=Question(id=row.id, text=row.text, gold=row.gold, family=row.family, meta=meta),
+                policy=LONG_COT,
+                profile=profile.name,
+                prompt=opening(profile, row.text, (), ()),
+                turns=(Turn(text=text),),
+                answer=row.gold[0],
+                stop_reason=StopReason.ANSWERED,
+                reward={"accuracy": 1.0},
+            )

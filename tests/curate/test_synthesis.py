@@ -1,0 +1,117 @@
+import asyncio
+
+import pytest
+
+from foveal.curate.settings import CurateSettings
+from foveal.curate.synthesis import run_of, synthesize, verify
+from foveal.errors import ConfigError, PolicyError
+from foveal.policy.scripted import ScriptedPolicy
+from foveal.records import read_run
+from foveal.tools.base import Cell
+from foveal.tools.session import Tools
+
+TEACHERS = [{"name": "alice", "policy": "a"}, {"name": "bob", "policy": "b"}]
+
+
+class Shell:
+    """Every cell prints 42."""
+
+    async def open(self, images):
+        return self
+
+    async def run(self, code, timeout):
+        return Cell("ok", "42", "", None, (), 0.1, False)
+
+    async def image(self, name):
+        return None
+
+    async def close(self):
+        pass
+
+
+def settings(**changes):
+    return CurateSettings.model_validate({"teachers": TEACHERS, **changes})
+
+
+class Teacher:
+    """Calls code and answers; right from its n-th try at a question on, counted over sessions."""
+
+    def __init__(self, name, right_from=0):
+        self.name, self.right_from, self.tries = name, right_from, {}
+
+    def open(self, images, sampling):
+        def turn(messages):
+            text = messages[1].text
+            if len(messages) == 2:
+                self.tries[text] = self.tries.get(text, 0) + 1
+                return "<think>I run it.</think>\n<code>\n```python\nprint(f(1))\n```\n</code>"
+            number = text.split()[2].rstrip("?")
+            right = self.tries[text] > self.right_from
+            return f"<think>It said 42.</think><answer>{number if right else 'no idea'}</answer>"
+
+        return ScriptedPolicy(turn).open(images, sampling)
+
+
+@pytest.fixture
+def teach(asked):
+    def run(folder, chosen, **teachers):
+        who = {name: asked(teacher, tools=Tools(code=Shell())) for name, teacher in teachers.items()}
+        return asyncio.run(synthesize(folder, chosen, who, folder.questions()))
+
+    return run
+
+
+def test_every_teacher_tries_until_a_trajectory_is_good(curation, teach):
+    folder, chosen = curation(4), settings(synthesis={"samples": 3})
+    alice, bob = Teacher("alice", right_from=1), Teacher("bob", right_from=9)
+    progress = teach(folder, chosen, alice=alice, bob=bob)
+    assert {name: one.made for name, one in progress.items()} == {"alice": 8, "bob": 12}
+    found = verify(folder, chosen, folder.questions())
+    assert list(found) == ["q0", "q1", "q2", "q3"]
+    for verdict in found.values():
+        tries = [
+            (one.teacher, one.trajectory[-1], [why.partition(":")[0] for why in one.failures]) for one in verdict.tries
+        ]
+        assert tries == [
+            ("alice", "0", ["wrong"]),
+            ("alice", "1", []),
+            *(("bob", str(number), ["wrong"]) for number in range(3)),
+        ]
+        assert [one.trajectory for one in verdict.good] == [f"{verdict.id}/1"]
+    again = teach(folder, chosen, alice=alice, bob=bob)
+    assert {name: one.made for name, one in again.items()} == {"alice": 0, "bob": 0}, "who is done is not asked again"
+
+
+def test_more_samples_ask_only_who_has_nothing_good(curation, teach):
+    folder = curation(3)
+    bob = Teacher("bob", right_from=2)
+    teach(folder, settings(synthesis={"samples": 1}), bob=bob)
+    assert not any(one.good for one in verify(folder, settings(), folder.questions()).values())
+    assert teach(folder, settings(synthesis={"samples": 5}), bob=bob)["bob"].made == 6
+    assert len(read_run(run_of(folder, "bob")).trajectories) == 9
+
+
+def test_without_verification_the_first_trajectory_is_as_good_as_any(curation, teach):
+    folder, chosen = curation(2), settings(skip=["verify"], synthesis={"samples": 3})
+    assert teach(folder, chosen, bob=Teacher("bob", right_from=9))["bob"].made == 2
+    assert all(one.good for one in verify(folder, chosen, folder.questions()).values())
+
+
+def test_another_model_under_the_same_name_is_refused(curation, teach):
+    folder = curation(1)
+    teach(folder, settings(), bob=Teacher("bob"))
+    with pytest.raises(ConfigError, match='policy was "bob"'):
+        teach(folder, settings(), bob=Teacher("robert"))
+
+
+def test_one_teacher_that_is_down_does_not_keep_the_other_from_its_work(curation, teach):
+
+    folder = curation(2)
+
+    def never(messages):
+        raise PolicyError("no route to host")
+
+    progress = teach(folder, settings(), alice=Teacher("alice"), bob=ScriptedPolicy(never, "bob"))
+    assert progress["alice"].made == 2 and progress["bob"].failed == 2 and "no route" in progress["bob"].error
+    found = verify(folder, settings(), folder.questions())
+    assert all(len(one.good) == 1 for one in found.values())
