@@ -241,7 +241,7 @@ def test_steps_need_those_before_them_and_say_so(world, config, tmp_path, capsys
     assert curate("difficulty", file, folder, "--skip", '["check"]', "--student.model", "alice")[0] == 2
     assert 'policy was "student"' in capsys.readouterr().err
     assert curate("window", file, folder, "--skip", '["check"]')[0] == 2
-    assert curate("difficulty", file, folder, "--student.key", "NO_SUCH_KEY")[0] == 2
+    assert curate("difficulty", file, folder, "--skip", '["check"]', "--student.key", "NO_SUCH_KEY")[0] == 2
     assert "NO_SUCH_KEY" in capsys.readouterr().err
 
 

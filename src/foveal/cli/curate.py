@@ -92,7 +92,7 @@ def check(*settings: Words, config: Path, folder: Path, json_file: JsonFile = No
 
     chosen, curation, console = _begin(settings, config, folder, json_file)
     with logs():
-        leaks.check(curation.path, chosen.benchmarks, chosen.check)
+        leaks.check(curation.path, chosen.benchmarks)
     _tell(console, json_file, _sieved(Stages(curation, chosen).checked))
 
 

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from foveal.config import Limits, Settings
+from foveal.curate.leaks import CheckSettings
 from foveal.curate.sources import SourceSettings
 from foveal.policy.paid import Ceiling, Price
 from foveal.protocol import ProfileName
@@ -166,6 +167,7 @@ class CurateSettings(Settings):
     limits: Limits = Limits()
     reward: RewardSettings = RewardSettings()
     """Only its accuracy counts."""
+    check: CheckSettings = CheckSettings()
     difficulty: DifficultySettings = DifficultySettings()
     benefit: BenefitSettings = BenefitSettings()
     window: WindowSettings = WindowSettings()

@@ -129,7 +129,7 @@ class Stages:
             rate = found[one].rate
             return "too hard" if rate < window.lowest else "too easy with tools" if rate > window.highest else None
 
-        return self._sieve("window", candidates, why, found)
+        return _split("window", candidates, why, set(found))
 
     def for_window(self, learned: set[str]) -> list[StoredQuestion]:
         """Those that the model is asked that reinforcement learning starts from."""
