@@ -111,7 +111,7 @@ def _tell(result: "Result", out: Path, after: str, seconds: float, json_file: Pa
         console.print(f"{result.rejected} left out, listed in {out / 'rejects.jsonl'}:", style="yellow")
         for reject in result.rejects:
             place = f"{reject.where.file}" + (f" row {reject.where.row}" if reject.where.row else "")
-            console.print(plain(f"  {place}: {reject.reason}"))
+            console.print(plain(f"  {place}: {reject.reason}".encode(errors="replace").decode()))
         if result.rejected > len(result.rejects):
             console.print(f"  and {result.rejected - len(result.rejects)} more")
     if result.kept:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TextIO
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from foveal.errors import InputError, RecordError
 from foveal.integrations.formats.dialogue import Reject, Unfit, Where, first_issue
@@ -57,6 +58,8 @@ class Outbox:
             yield
         except ValidationError as error:
             self.reject(Reject(where, first_issue(error)))
+        except PydanticSerializationError:
+            self.reject(Reject(where, "a text holds half a letter (one half of a UTF-16 pair)"))
         except (Unfit, RecordError) as error:
             self.reject(Reject(where, error.what if isinstance(error, RecordError) else str(error)))
         else:

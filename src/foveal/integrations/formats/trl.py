@@ -137,7 +137,7 @@ def lines_of(said: Any, images: Sequence[Picture]) -> tuple[Line, ...]:
     Raises:
         Unfit: These are no messages, or the pictures do not fit.
     """
-    if not isinstance(said, list) or not all(isinstance(message, dict) for message in said):
+    if not isinstance(said, list) or not said or not all(isinstance(message, dict) for message in said):
         raise Unfit("there are no messages")
     if all(isinstance(message.get("content"), str) for message in said):
         texts = [(_role(message), message["content"]) for message in said]
