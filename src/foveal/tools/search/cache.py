@@ -1,0 +1,217 @@
+"""Answers of live search kept in one SQLite file, so that a run can be repeated to the letter (`replay` does so).
+
+The key of an answer is what was asked: tool, provider, query (or the hash of the picture's pixels), number of hits and
+the options that go with every request. Keys of providers, addresses and limits are not part of it and are never kept.
+Hits are kept as they were normalised, thumbnails with all their pixels. Failures are not kept.
+
+Any number of threads and processes may use one file. Whoever is about to ask for an answer leaves a claim, so that
+others can wait for it instead of asking too; the claim of a process that died ends after `CLAIM_SECONDS`.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from foveal.errors import InputError, SearchError
+from foveal.tools.search.database import storable
+from foveal.trajectory import SearchHit
+
+VERSION = 1
+"""Of the keys and the file. Another one is refused."""
+MARK = 0x666F7672
+"""SQLite `application_id` of the file: 'fovr'."""
+LOCK_SECONDS = 30.0
+CLAIM_SECONDS = 180.0
+"""How long one search may take until others stop waiting for its answer."""
+
+_SCHEMA = f"""
+begin immediate;
+create table if not exists answers(key text primary key, request text, hits text, fetched_at text);
+create table if not exists pictures(sha256 text primary key, png blob);
+create table if not exists claims(key text primary key, owner text, until real);
+pragma application_id = {MARK}; pragma user_version = {VERSION};
+commit
+"""
+_HITS = TypeAdapter(tuple[SearchHit, ...])
+
+log = logging.getLogger(__name__)
+
+
+class Request(NamedTuple):
+    """What was asked, as it is kept."""
+
+    tool: str
+    provider: str
+    sought: str
+    """The query, or the SHA-256 of the picture's pixels."""
+    k: int
+    options: Mapping[str, JsonValue]
+
+    @property
+    def fields(self) -> dict[str, JsonValue]:
+        """As JSON; queries that look the same are the same."""
+        query = " ".join(unicodedata.normalize("NFKC", storable(self.sought)).split())
+        return {**self._asdict(), "sought": query, "options": dict(self.options), "version": VERSION}
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the fields."""
+        text = json.dumps(self.fields, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Answer(NamedTuple):
+    """What came back, with the pictures that the hits name, as PNG files by the hash of their pixels."""
+
+    hits: tuple[SearchHit, ...]
+    pictures: Mapping[str, bytes]
+
+
+class Answers:
+    """A file of answers.
+
+    Args:
+        path: The file, made if it is not there, unless it is only read.
+        read_only: Never write to it.
+
+    Raises:
+        InputError: It is missing and only read, something else, of another version, or cannot be used.
+    """
+
+    def __init__(self, path: Path, read_only: bool = False):
+        self._path = path
+        self._read_only = read_only
+        try:
+            if read_only and not path.is_file():
+                raise InputError(f"there are no recorded answers in {path}", "record some first: mode replay_or_record")
+            if not read_only:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with self._open() as connection:
+                mark, version = (
+                    connection.execute(f"pragma {name}").fetchone()[0] for name in ("application_id", "user_version")
+                )
+                empty = not connection.execute("select count(*) from sqlite_master").fetchone()[0]
+                if empty and not read_only:
+                    connection.execute("pragma journal_mode = wal")
+                    connection.executescript(_SCHEMA)
+                elif (mark, version) != (MARK, VERSION):
+                    raise InputError(f"{path} holds no recorded answers of this foveal", "name another file as cache")
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(f"{path} cannot keep answers: {error}", "name another file as cache") from error
+
+    def __len__(self) -> int:
+        """Number of answers."""
+        with self._open() as connection:
+            return int(connection.execute("select count(*) from answers").fetchone()[0])
+
+    def get(self, key: str) -> Answer | None:
+        """An answer, or None if there is none.
+
+        Raises:
+            SearchError: The file is damaged.
+        """
+        try:
+            with self._open() as connection:
+                row = connection.execute("select hits from answers where key = ?", (key,)).fetchone()
+                if row is None:
+                    return None
+                hits = _HITS.validate_json(row[0])
+                names = sorted({hit.thumbnail.sha256 for hit in hits if hit.thumbnail is not None})
+                marks = ",".join("?" * len(names))
+                stored = dict(connection.execute(f"select sha256, png from pictures where sha256 in ({marks})", names))
+        except (sqlite3.Error, ValidationError) as error:
+            raise self._damaged(type(error).__name__) from error
+        if missing := set(names) - set(stored):
+            raise self._damaged(f"picture {min(missing)[:12]}… is missing")
+        return Answer(hits, stored)
+
+    def put(self, request: Request, answer: Answer, fetched_at: str | None = None) -> None:
+        """Keep an answer, in place of an earlier one to the same request.
+
+        Args:
+            request: What was asked.
+            answer: What came back.
+            fetched_at: UTC time, ISO 8601; now by default.
+
+        Raises:
+            SearchError: The file cannot be written.
+        """
+        self.put_all([(request, answer, fetched_at or f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")])
+
+    def put_all(self, rows: Iterable[tuple[Request, Answer, str]]) -> None:
+        """Keep many answers with their times: all or, if the iterable or SQLite raises, none.
+
+        Raises:
+            SearchError: The file cannot be written.
+        """
+        try:
+            with self._open() as connection:
+                for request, answer, fetched_at in rows:
+                    connection.executemany("insert or ignore into pictures values (?, ?)", answer.pictures.items())
+                    fields = json.dumps(request.fields, sort_keys=True, ensure_ascii=False)
+                    row = (request.key, fields, _HITS.dump_json(answer.hits).decode(), fetched_at)
+                    connection.execute("insert or replace into answers values (?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise SearchError(f"{self._path} cannot keep an answer: {error}", "free some space") from error
+
+    def rows(self) -> Iterator[tuple[dict[str, JsonValue], Answer, str]]:
+        """Every answer with the fields of its request and its time, in the order of their keys.
+
+        Raises:
+            SearchError: The file is damaged.
+        """
+        with self._open() as connection:
+            kept = connection.execute("select key, request, fetched_at from answers order by key").fetchall()
+        for key, request, fetched_at in kept:
+            answer = self.get(key)
+            if answer is not None:
+                yield json.loads(request), answer, fetched_at
+
+    def claim(self, key: str, owner: str) -> bool:
+        """Whether `owner` may ask for this answer: nobody else may for `CLAIM_SECONDS`, and nobody if it is there by now.
+
+        Raises:
+            SearchError: The file cannot be written.
+        """
+        now = time.time()
+        try:
+            with self._open() as connection:
+                taken = connection.execute(
+                    "insert into claims select ?, ?, ? where not exists (select 1 from answers where key = ?)"
+                    " on conflict(key) do update set owner = excluded.owner, until = excluded.until where until < ?",
+                    (key, owner, now + CLAIM_SECONDS, key, now),
+                )
+                return taken.rowcount == 1
+        except sqlite3.Error as error:
+            raise SearchError(f"{self._path} cannot be written: {error}", "free some space") from error
+
+    def release(self, key: str, owner: str) -> None:
+        """Give a claim back."""
+        try:
+            with self._open() as connection:
+                connection.execute("delete from claims where key = ? and owner = ?", (key, owner))
+        except sqlite3.Error as error:
+            log.warning("%s cannot be written: %s; a claim stays for %.0f s", self._path, error, CLAIM_SECONDS)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        mode = "ro" if self._read_only else "rwc"
+        address = f"{self._path.absolute().as_uri()}?mode={mode}"
+        if self._read_only and not os.access(self._path.absolute().parent, os.W_OK):
+            address += "&immutable=1"  # else SQLite would want to put a file beside it
+        with closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS)) as connection, connection:
+            yield connection
+
+    def _damaged(self, why: str) -> SearchError:
+        return SearchError(f"the recorded answers in {self._path} are damaged: {why}", "restore the file")

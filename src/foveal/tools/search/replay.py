@@ -1,0 +1,157 @@
+"""Record and replay of live search: answers come from the file of `cache`, from the provider, or from either.
+
+- `record`: every answer comes from the provider and is kept.
+- `replay`: every answer comes from the file. A search that is not in it fails, and nothing is asked.
+- `replay_or_record`: what is not in the file is asked for and kept. Equal searches of any number of threads and
+  processes are asked once; failures are not kept, so the next one asks again.
+"""
+
+import asyncio
+import io
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+
+from PIL import Image
+from pydantic import JsonValue
+
+from foveal.errors import SearchError
+from foveal.tools.base import ImageSearch, TextSearch
+from foveal.tools.search.cache import Answer, Answers, Request
+from foveal.tools.search.settings import SearchSettings
+from foveal.trajectory import ImageStore, SearchHit, image_ref, to_rgb
+
+POLL_SECONDS = 0.05
+"""How often the file is looked at while somebody else asks."""
+
+log = logging.getLogger(__name__)
+
+
+class _Recorder:
+    """Decides whether an answer comes from the file or from the provider."""
+
+    def __init__(self, answers: Answers, settings: SearchSettings):
+        self._answers = answers
+        self._mode = settings.mode
+        # The program is what is asked, as the options are; another address of the same provider is not.
+        self._options: dict[str, JsonValue] = {**settings.options}
+        if settings.command:
+            self._options["command"] = list(settings.command)
+
+    async def answer(
+        self, tool: str, provider: str, sought: str, k: int, ask: Callable[[], Awaitable[Answer]]
+    ) -> Answer:
+        request = Request(tool, provider, sought, k, self._options)
+        if self._mode == "record":
+            return await self._record(request, ask)
+        owner = uuid.uuid4().hex
+        while True:
+            known = await asyncio.to_thread(self._answers.get, request.key)
+            if known is not None:
+                return known
+            if self._mode == "replay":
+                what = "this picture" if tool == "image_search" else f"{sought[:100]!r}"
+                raise SearchError(f"no recorded answer to a {tool} for {what} with {k} hits", "record it first")
+            if await asyncio.to_thread(self._answers.claim, request.key, owner):
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        try:
+            return await self._record(request, ask)
+        finally:
+            await asyncio.shield(asyncio.to_thread(self._answers.release, request.key, owner))
+
+    async def _record(self, request: Request, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        answer = await ask()
+        try:
+            await asyncio.to_thread(self._answers.put, request, answer)
+        except SearchError as error:  # what was paid for is not thrown away
+            log.warning("%s; it is used this once", error.what)
+        return answer
+
+
+class RecordedText:
+    """Text search whose answers are kept.
+
+    Args:
+        provider: Asked for what is not kept, if the mode allows it.
+        answers: The file.
+        settings: Mode and options.
+    """
+
+    def __init__(self, provider: TextSearch, answers: Answers, settings: SearchSettings):
+        self.name = provider.name
+        self._provider = provider
+        self._recorder = _Recorder(answers, settings)
+
+    async def search(self, query: str, k: int) -> list[SearchHit]:
+        """The kept answer, or that of the provider.
+
+        Raises:
+            SearchError: There is none, or the provider failed.
+        """
+
+        async def ask() -> Answer:
+            return Answer(tuple(await self._provider.search(query, k)), {})
+
+        return list((await self._recorder.answer("search", self.name, query, k, ask)).hits)
+
+
+class RecordedImages:
+    """Image search whose answers are kept.
+
+    Args:
+        provider: Asked for what is not kept, if the mode allows it.
+        answers: The file.
+        settings: Mode and options.
+    """
+
+    def __init__(self, provider: ImageSearch, answers: Answers, settings: SearchSettings):
+        self.name = provider.name
+        self._provider = provider
+        self._recorder = _Recorder(answers, settings)
+
+    async def search(self, image: Image.Image, k: int, images: ImageStore) -> list[SearchHit]:
+        """The kept answer, or that of the provider.
+
+        Raises:
+            SearchError: There is none, it is damaged, or the provider failed.
+        """
+
+        async def ask() -> Answer:
+            hits = tuple(await self._provider.search(image, k, images))
+            return await asyncio.to_thread(packed, hits, images)
+
+        sought = await asyncio.to_thread(lambda: image_ref(to_rgb(image)).sha256)
+        answer = await self._recorder.answer("image_search", self.name, sought, k, ask)
+        await asyncio.to_thread(unpack, answer, images)
+        return list(answer.hits)
+
+
+def packed(hits: Sequence[SearchHit], images: ImageStore) -> Answer:
+    """An answer with its pictures, taken out of the store that the hits were put into."""
+    pictures = {}
+    for hit in hits:
+        if hit.thumbnail is not None and hit.thumbnail.sha256 not in pictures:
+            buffer = io.BytesIO()
+            images.get(hit.thumbnail).save(buffer, "PNG", compress_level=6)
+            pictures[hit.thumbnail.sha256] = buffer.getvalue()
+    return Answer(tuple(hits), pictures)
+
+
+def unpack(answer: Answer, images: ImageStore) -> None:
+    """Put the pictures of an answer into a store.
+
+    Raises:
+        SearchError: A picture is damaged, or not the one that its name says.
+    """
+    for hit in answer.hits:
+        if hit.thumbnail is None:
+            continue
+        try:
+            with Image.open(io.BytesIO(answer.pictures[hit.thumbnail.sha256]), formats=("PNG",)) as file:
+                picture = file.convert("RGB")
+        except (OSError, SyntaxError, ValueError, KeyError) as error:
+            raise SearchError(f"the recorded thumbnail of {hit.title!r} cannot be read: {error}") from error
+        if image_ref(picture) != hit.thumbnail:
+            raise SearchError(f"the recorded thumbnail of {hit.title!r} is another picture than its name says")
+        images.put(picture)
