@@ -60,19 +60,22 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
         fitting, over_rl = _balanced(window.kept, settings, settings.balance.rl, RL)
         wanted, over = by_lot(fitting, settings.split.most_rl, settings.seed, RL), over | over_rl
         sieves.append(window)
-    places = _places(stages, sieves, over)
+    waiting = [*stages.unsolved.waiting, *(one for sieved in sieves for one in sieved.waiting)]
+    places = _places(stages, sieves, waiting, over)
     for name, chosen in ((SFT, learned), (RL, wanted)):
         for one in chosen:
             places[one.row.id] = Placed(id=one.row.id, set=name, part=parts[one.row.id], reason=None)
     folder.write_verdicts("split", [places[one.row.id] for one in stages.questions])
     tools, reasoning = write_sft(stages, learned, parts)
-    return Sets(tools, reasoning, write_rl(folder, wanted, parts), sum(len(sieved.waiting) for sieved in sieves))
+    return Sets(tools, reasoning, write_rl(folder, wanted, parts), len({one.row.id for one in waiting}))
 
 
-def _places(stages: Stages, sieves: Sequence[Sieved], over: set[str]) -> dict[str, Placed]:
+def _places(
+    stages: Stages, sieves: Sequence[Sieved], waiting: Sequence[StoredQuestion], over: set[str]
+) -> dict[str, Placed]:
     """Why each question is in no set; those that are will be put right."""
     reasons = {one.row.id: "not drawn" for one in stages.questions}
-    reasons |= {one.row.id: "waiting" for sieved in sieves for one in sieved.waiting}
+    reasons |= {one.row.id: "waiting" for one in waiting}
     for sieved in reversed(sieves):
         reasons |= sieved.dropped
     reasons |= dict.fromkeys(over, OVER)

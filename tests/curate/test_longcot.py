@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from foveal.curate.folder import Folder
+from foveal.curate.longcot import take_reasoning
+from foveal.curate.settings import CurateSettings
+from foveal.errors import ConfigError
+from foveal.protocol import FOVEAL, Answer, parse_turn
+from foveal.records import read_run
+
+
+@pytest.fixture
+def reasoning(tmp_path):
+    rows = [
+        {"q": "2 + 2?", "s": "Two and two.\n", "a": 4},
+        {"q": "3 + 3?", "s": "", "a": 6},
+        {"q": "What?", "s": "Write <answer>7</answer>.", "a": 7},
+        {"q": "4 + 4?", "s": "Eight, émile.", "a": "8"},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {
+        "name": "math",
+        "path": str(tmp_path / "rows.jsonl"),
+        "columns": {"question": "q", "reasoning": "s", "answer": "a"},
+    }
+    return CurateSettings.model_validate({"long_cot": {"sources": [source], "share": 0.5}})
+
+
+def test_rows_become_single_turns_that_the_protocol_reads(reasoning, tmp_path):
+    folder = Folder(tmp_path / "curation")
+    taken = take_reasoning(folder, reasoning, FOVEAL)
+    assert taken.kept == 2 and taken.refused == {"no reasoning": 1, "holds tags of the protocol": 1}
+    run = read_run(folder.run("long-cot"))
+    first, second = run.trajectories
+    parsed = parse_turn(first.turns[0].text)
+    assert (parsed.think, parsed.action) == ("Two and two.", Answer("4"))
+    assert second.turns[0].text == "<think>Eight, émile.</think>\n<answer>8</answer>"
+    assert [message.role for message in first.prompt] == ["system", "user"] and first.reward == {"accuracy": 1.0}
+    assert "reasoning" not in first.question.meta and first.question.meta["source"] == "math"
+    take_reasoning(folder, reasoning, FOVEAL)
+    assert read_run(folder.run("long-cot")).trajectories == run.trajectories
+
+
+def test_without_sources_it_says_what_to_name(tmp_path):
+    with pytest.raises(ConfigError, match="names no sources"):
+        take_reasoning(Folder(tmp_path), CurateSettings(), FOVEAL)

@@ -1,0 +1,183 @@
+import asyncio
+import json
+
+import pytest
+
+from foveal.curate.folder import Passes
+from foveal.curate.leaks import CheckVerdict
+from foveal.curate.questions import read_questions
+from foveal.curate.settings import CurateSettings
+from foveal.curate.split import Placed, split
+from foveal.curate.stages import Stages
+from foveal.curate.synthesis import synthesize, verify
+from foveal.errors import ConfigError
+from foveal.policy.scripted import ScriptedPolicy
+from foveal.records import read_run
+from foveal.tools.base import Cell
+from foveal.tools.session import Tools
+
+
+class Shell:
+    async def open(self, images):
+        return self
+
+    async def run(self, code, timeout):
+        return Cell("ok", "", "", None, (), 0.1, False)
+
+    async def image(self, name):
+        return None
+
+    async def close(self):
+        pass
+
+
+def settings(**changes):
+    teachers = [{"name": "alice", "policy": "a"}, {"name": "bob", "policy": "b"}]
+    sampling = {"difficulty": {"samples": 8}, "benefit": {"samples": 8}}
+    verify = {"placeholders": True, **changes.pop("verify", {})}
+    return CurateSettings.model_validate({"teachers": teachers, "verify": verify, **sampling, **changes})
+
+
+def teacher(messages):
+    number = messages[1].text.split()[2].rstrip("?")
+    look = "<think>I look.</think>\n<code>\n```python\nf(1)\n```\n</code>"
+    return look if len(messages) == 2 else f"<think>Well.</think><answer>{number}</answer>"
+
+
+@pytest.fixture
+def curated(curation, asked):
+    """A curation of 20 questions: q0, q1 leak; q2, q3 are easy; q4 ... q9 are solved (q4 always, q5 once); the rest is
+    taught by alice and bob."""
+
+    def make(chosen, count=20):
+        folder = curation(count)
+        names = [question.row.id for question in folder.questions()]
+        leak = {"benchmark": "b", "item": "1", "distance": 0, "words": 9}
+        folder.write_verdicts("check", [CheckVerdict(id=n, picture=leak if n in ("q0", "q1") else None) for n in names])
+        easy = {"q2": 3, "q3": 8}
+        folder.write_verdicts("difficulty", [Passes(id=n, samples=8, right=easy.get(n, 2)) for n in names[2:]])
+        rates = {"q4": 8, "q5": 1, "q6": 7, "q7": 4, "q8": 4, "q9": 4}
+        folder.write_verdicts("benefit", [Passes(id=n, samples=8, right=rates.get(n, 0)) for n in names[4:]])
+        who = {name: asked(ScriptedPolicy(teacher, name), tools=Tools(code=Shell())) for name in ("alice", "bob")}
+        questions = Stages(folder, chosen).asked
+        asyncio.run(synthesize(folder, chosen, who, questions))
+        verify(folder, chosen, questions)
+        return folder
+
+    return make
+
+
+def places(folder):
+    return {name: (one.set, one.reason) for name, one in folder.verdicts("split", Placed).items()}
+
+
+def test_every_question_is_in_one_set_or_has_a_reason(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    sets = split(folder, chosen)
+    expected = {f"q{number}": ("sft", None) for number in range(10, 20)}
+    expected |= dict.fromkeys(("q0", "q1"), (None, "leak of picture")) | dict.fromkeys(("q2", "q3"), (None, "too easy"))
+    expected |= {"q4": (None, "too easy with tools"), **dict.fromkeys(("q5", "q6", "q7", "q8", "q9"), ("rl", None))}
+    assert places(folder) == expected
+    assert (sets.sft["train"], sets.rl["train"], sets.waiting) == (10, 5, 0)
+    rl = read_questions([folder.path / "rl" / "train.jsonl"])
+    assert [one.row.id for one in rl] == ["q5", "q6", "q7", "q8", "q9"] and all(
+        p.is_file() for one in rl for p in one.pictures
+    )
+    run = read_run(folder.path / "sft" / "train")
+    assert not run.problems and [t.question.id for t in run.trajectories] == [f"q{n}" for n in range(10, 20)]
+    assert {t.settings["teacher"] for t in run.trajectories} == {"alice", "bob"}, "the teachers take turns"
+    assert {
+        (t.seconds, t.started, t.turns[0].seconds, t.turns[0].observation.cell.seconds) for t in run.trajectories
+    } == {(0.0, "", 0.0, 0.0)}
+
+
+def test_what_is_not_known_waits_and_is_in_no_set(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    verdicts = folder.verdicts("benefit", Passes)
+    verdicts["q7"] = Passes(id="q7", samples=6, right=3, unscored=2)
+    del verdicts["q12"]
+    folder.write_verdicts("benefit", verdicts.values())
+    sets = split(folder, chosen)
+    assert places(folder)["q7"] == places(folder)["q12"] == (None, "waiting")
+    assert (sets.sft["train"], sets.rl["train"]) == (9, 4)
+
+
+def test_several_trajectories_of_a_question_are_of_several_teachers(curated):
+    chosen = settings(verify={"per_question": 2})
+    folder = curated(chosen)
+    assert split(folder, chosen).sft["train"] == 20
+    taught = [(t.question.id, t.settings["teacher"]) for t in read_run(folder.path / "sft" / "train").trajectories]
+    assert set(taught) == {(f"q{number}", name) for number in range(10, 20) for name in ("alice", "bob")}
+    ids = [t.id for t in read_run(folder.path / "sft" / "train").trajectories]
+    assert len(set(ids)) == 20
+
+
+def test_sizes_and_shares(curated):
+    chosen = settings(split={"most_sft": 4, "most_rl": 2})
+    folder = curated(chosen)
+    sets = split(folder, chosen)
+    assert (sets.sft["train"], sets.rl["train"]) == (4, 2)
+    assert sum(reason == "not drawn" for _, reason in places(folder).values()) == 9
+    chosen = settings(balance={"sft": {"even": 0.2}, "rl": {"odd": 0.34}})
+    sets = split(folder, chosen)
+    families = [t.question.family for t in read_run(folder.path / "sft" / "train").trajectories]
+    assert (families.count("even"), families.count("odd")) == (1, 5)
+    assert [one.row.family for one in read_questions([folder.path / "rl" / "train.jsonl"])].count("odd") == 1
+    assert sum(reason == "over its share" for _, reason in places(folder).values()) == 4 + 2
+    with pytest.raises(ConfigError, match=r"come to 0\.5"):
+        split(folder, settings(balance={"sft": {"even": 0.25, "odd": 0.25}}))
+
+
+def test_parts_do_not_share_a_picture_and_a_new_cut_replaces_the_old_one(curated):
+    chosen = settings(split={"held_out": 0.5}, seed=3)
+    folder = curated(chosen)
+    sets = split(folder, chosen)
+    assert sets.sft["held_out"] and sets.sft["train"] and sum(sets.sft.values()) == 10
+    pictures = {}
+    for part in ("train", "held_out"):
+        run = read_run(folder.path / "sft" / part)
+        pictures[part] = {ref.sha256 for t in run.trajectories for ref in t.question.images}
+    assert not pictures["train"] & pictures["held_out"]
+    split(folder, settings())
+    assert not read_run(folder.path / "sft" / "held_out").trajectories
+    assert not (folder.path / "rl" / "held_out.jsonl").exists() and not list(folder.path.glob("*.part"))
+
+
+def test_a_window_of_its_own_model_asks_what_the_cold_start_did_not_learn(curated):
+    chosen = settings(window={"student": {"policy": "x"}}, split={"most_sft": 6})
+    folder = curated(chosen)
+    sets = split(folder, chosen)
+    assert (sets.sft["train"], sets.rl["train"]) == (6, 0), "the window is not known yet"
+    learned = {name for name, place in places(folder).items() if place[0] == "sft"}
+    candidates = [one.row.id for one in Stages(folder, chosen).for_window(learned)]
+    assert len(candidates) == 20 - 4 - 6 and not learned & set(candidates)
+    folder.write_verdicts("window", [Passes(id=n, samples=8, right=k) for k, n in enumerate(candidates[:9])])
+    sets = split(folder, chosen)
+    assert (sets.sft["train"], sets.rl["train"]) == (6, 7), "of 0 to 8 right, 1 to 7 are in the window"
+    assert sets.waiting == 1
+
+
+def test_a_step_that_was_left_out_lets_everything_pass(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    assert len(Stages(folder, settings(skip=["check"])).checked.kept) == 20
+    assert len(Stages(folder, settings(skip=["difficulty"])).hard.kept) == 18
+    for step in ("check", "difficulty", "benefit"):
+        (folder.path / "verdicts" / f"{step}.jsonl").rename(folder.path / "aside")
+        with pytest.raises(ConfigError, match=f"curate {step}"):
+            split(folder, chosen)
+        (folder.path / "aside").rename(folder.path / "verdicts" / f"{step}.jsonl")
+
+
+def test_the_rest_of_the_pipeline_does_not_change_who_is_drawn(curated):
+    chosen = settings(split={"most_sft": 5})
+    folder = curated(chosen)
+    split(folder, chosen)
+    before = {name for name, place in places(folder).items() if place[0] == "sft"}
+    lines = (folder.path / "questions.jsonl").read_text().splitlines()
+    (folder.path / "questions.jsonl").write_text("".join(f"{line}\n" for line in reversed(lines)))
+    split(folder, chosen)
+    assert {name for name, place in places(folder).items() if place[0] == "sft"} == before
+    assert json.loads((folder.path / "verdicts" / "split.jsonl").read_text().splitlines()[0])["id"] == "q19"
