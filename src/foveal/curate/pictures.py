@@ -102,12 +102,21 @@ def check_picture(data: bytes, limits: PictureLimits) -> CheckedPicture:
     Raises:
         Refused: It is not; reason and message say why.
     """
+    image, extension = open_picture(data, limits)
+    return CheckedPicture(data, extension, image_ref(image))
+
+
+def open_picture(data: bytes, limits: PictureLimits) -> tuple[Image.Image, str]:
+    """A picture as foveal shows it, and the extension of its format. Safe in threads.
+
+    Raises:
+        Refused: It is damaged, no picture, or beyond the limits.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as file:
             _check_header(file, limits)
             with _one_large if file.width * file.height > LARGE else contextlib.nullcontext():
-                ref = image_ref(to_rgb(ImageOps.exif_transpose(file)))
-            extension = EXTENSIONS[file.format or ""]
+                return to_rgb(ImageOps.exif_transpose(file)), EXTENSIONS[file.format or ""]
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise Refused("picture_size", f"a picture of more than {PILLOW_LIMIT} pixels") from None
     except UnidentifiedImageError:
@@ -115,7 +124,6 @@ def check_picture(data: bytes, limits: PictureLimits) -> CheckedPicture:
     # Pillow's decoders raise whatever they run into.
     except (OSError, ValueError, SyntaxError, MemoryError, EOFError, TypeError, KeyError, IndexError) as error:
         raise Refused("picture_broken", f"a damaged picture: {shorten(str(error))}") from None
-    return CheckedPicture(data, extension, ref)
 
 
 def keep_picture(folder: Path, picture: CheckedPicture) -> str:

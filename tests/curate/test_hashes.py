@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from foveal.curate.hashes import REACH, HashIndex, HashTable, PictureHash, perceptual_hash
+from foveal.curate.nearness import Rows
+from foveal.curate.texts import FLOOR, KnownText, TextIndex, grams, words_of
+
+
+def bits(count, size, rng):
+    return sum(1 << int(place) for place in rng.choice(size, count, replace=False))
+
+
+def near(table, asked):
+    found = {}
+    for pairs in HashIndex(table).near(asked):
+        for place, other, distance in zip(*(part.tolist() for part in pairs), strict=True):
+            assert (place, other) not in found  # each pair once
+            found[place, other] = distance
+    return found
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_the_index_finds_what_comparing_all_pairs_finds(clustered):
+    rng = np.random.default_rng(5)
+    centre = bits(32, 64, rng)
+    hashes = []
+    for _ in range(400):
+        start = centre if clustered else bits(32, 64, rng)
+        hashes.append(PictureHash(start ^ bits(rng.integers(0, 12), 64, rng), bits(128, 256, rng)))
+    hashes += [PictureHash(entry.coarse ^ bits(n % 16, 64, rng), entry.fine) for n, entry in enumerate(hashes[:100])]
+    groups = np.array([n % 2 for n in range(len(hashes))], np.uint64)
+    table = HashTable(hashes, groups)
+    expected = {
+        (one, other): (hashes[one].fine ^ hashes[other].fine).bit_count()
+        for one in range(len(hashes))
+        for other in range(len(hashes))
+        if (hashes[one].coarse ^ hashes[other].coarse).bit_count() <= REACH and groups[one] == groups[other]
+    }
+    assert near(table, table) == expected and len(expected) > len(hashes)
+
+
+def test_no_hashes_at_all():
+    empty, some = HashTable([]), HashTable([PictureHash(1, 1)])
+    assert near(empty, some) == near(some, empty) == {}
+    assert Rows([], []).near(range(0), 48) == {}
+
+
+def test_very_many_pictures_that_look_alike_are_compared_in_pieces():
+    rng = np.random.default_rng(1)
+    centre = bits(32, 64, rng)
+    hashes = [PictureHash(centre ^ (n & 0b11), n) for n in range(1500)]
+    table = HashTable(hashes)
+    sizes = [len(pairs.asked) for pairs in HashIndex(table).near(table)]
+    assert sum(sizes) == 1500**2 and max(sizes) < 2**21
+
+
+def test_the_hash_is_the_same_for_ever():
+    """Kept hashes are compared with those that a later version makes."""
+    across = np.add.outer(np.arange(120) ** 2 // 60, np.arange(160)) % 256
+    hashed = perceptual_hash(Image.fromarray(np.stack([across] * 3, 2).astype(np.uint8)))
+    assert hashed.coarse.bit_count() <= 32 and hashed.fine.bit_count() <= 128
+    assert (hashed.coarse, hashed.fine % 2**32) == GOLDEN
+
+
+GOLDEN = (13346512797677039, 380301686)
+
+
+def test_overlap_is_a_share_of_the_known_question():
+    known = KnownText("How many people are wearing hats in the second row of the photo?")
+    assert known.overlap(words_of("Look: how many people are wearing HATS, in the second row of the photo?!")) == 1
+    assert 0.5 < known.overlap(words_of("How many men are wearing hats in the second row of the photo?")) < 1
+    assert known.overlap(words_of("How many people are there?")) < 0.3
+    assert known.overlap([]) == 0
+
+
+def test_other_numbers_are_another_question():
+    known = KnownText("What share of the population lived in cities in 2012 according to the chart?")
+    assert known.overlap(words_of("What share of the population lived in cities in 2013 according to the chart?")) == 0
+
+
+def test_words_of_several_scripts():
+    assert words_of("Größe: 3,5 ＡＢ foo_bar") == ["grösse", "3", "5", "ab", "foo", "bar"]
+    assert words_of("图中有几个人？") == list("图中有几个人")
+
+
+words = st.lists(st.sampled_from(list("abcdef1")), max_size=14)
+
+
+@given(st.lists(words, max_size=6), words)
+def test_the_text_index_misses_nothing(known, asked):
+    texts = [KnownText(" ".join(text)) for text in known]
+    found = TextIndex(texts).near(asked)
+    expected = [(n, text.overlap(asked)) for n, text in enumerate(texts) if text.words >= 5]
+    assert found == [(n, overlap) for n, overlap in expected if overlap >= FLOOR]
+
+
+def test_grams():
+    assert grams("abcd", 3) == {"a b c", "b c d"} and grams("ab", 3) == set()
