@@ -86,7 +86,7 @@ def bootstrap_ratio(totals: NDArray[np.float64], sizes: NDArray[np.float64], see
         MissingDependency: scipy is not installed.
     """
     try:
-        from scipy import stats  # type: ignore[import-untyped]
+        from scipy import stats
     except ImportError as error:
         raise MissingDependency(
             "intervals by resampling need the package scipy, which is not installed", 'pip install "foveal[bench]"'
