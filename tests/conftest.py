@@ -13,6 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from foveal.asking import Asked
+from foveal.config import Limits
+from foveal.protocol import FOVEAL
+from foveal.reward.score import scorer
+from foveal.reward.settings import RewardSettings
+from foveal.tools.session import Tools
 from foveal.trajectory import ImagePart, ImageStore, Message, TextPart
 
 SPECIAL = [
@@ -126,6 +132,26 @@ def message():
     def make(role: str, *parts):
         wrapped = [TextPart(text=part) if isinstance(part, str) else ImagePart(image=part) for part in parts]
         return Message(role=role, parts=tuple(wrapped))
+
+    return make
+
+
+@pytest.fixture
+def asked():
+    """Somebody who is asked, one at a time or several."""
+
+    def make(policy, concurrency: int = 3, seed: int = 0, ledger=None, tools=None, temperature: float = 1.0):
+        return Asked(
+            policy=policy,
+            tools=tools or Tools(),
+            profile=FOVEAL,
+            limits=Limits(max_turns=4),
+            temperature=temperature,
+            concurrency=concurrency,
+            seed=seed,
+            score=scorer(RewardSettings()),
+            ledger=ledger,
+        )
 
     return make
 

@@ -10,7 +10,7 @@ SRC = Path(__file__).parents[1] / "src"
 
 ORDER = [
     *("errors", "config", "trajectory", "records", "prompts", "parse", "protocol"),
-    *("tools", "policy", "agent", "reward", "curate", "train", "view", "bench", "micro"),
+    *("tools", "policy", "agent", "reward", "asking", "curate", "train", "view", "bench", "micro"),
     *("integrations", "serve", "cli"),
 ]
 

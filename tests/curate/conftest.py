@@ -1,16 +1,11 @@
-"""Question sets and scripted models for the steps of curation."""
+"""Question sets for the steps of curation."""
 
 import json
 
 import pytest
 from PIL import Image
 
-from foveal.config import Limits
-from foveal.curate.asking import Asked
 from foveal.curate.folder import Folder
-from foveal.protocol import FOVEAL
-from foveal.reward.settings import RewardSettings
-from foveal.tools.session import Tools
 
 
 @pytest.fixture
@@ -28,25 +23,5 @@ def curation(tmp_path):
             lines.append(json.dumps({**row, "family": "even" if number % 2 == 0 else "odd", "meta": meta}))
         (folder / "questions.jsonl").write_text("".join(f"{line}\n" for line in lines))
         return Folder(folder)
-
-    return make
-
-
-@pytest.fixture
-def asked():
-    """Somebody who is asked, one at a time or several."""
-
-    def make(policy, concurrency: int = 3, seed: int = 0, ledger=None, tools=None, temperature: float = 1.0) -> Asked:
-        return Asked(
-            policy=policy,
-            tools=tools or Tools(),
-            profile=FOVEAL,
-            limits=Limits(max_turns=4),
-            temperature=temperature,
-            concurrency=concurrency,
-            seed=seed,
-            reward=RewardSettings(),
-            ledger=ledger,
-        )
 
     return make

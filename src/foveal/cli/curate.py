@@ -31,8 +31,8 @@ from foveal.errors import ConfigError
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from foveal.curate.asking import Asked
-    from foveal.curate.asking import Progress as Made
+    from foveal.asking import Asked
+    from foveal.asking import Progress as Made
     from foveal.curate.folder import Folder
     from foveal.curate.questions import StoredQuestion
     from foveal.curate.stages import Sieved
@@ -335,8 +335,9 @@ async def _asked(
     """Somebody to ask, with tools that are closed behind him."""
     from aiolimiter import AsyncLimiter
 
-    from foveal.curate.asking import Asked
+    from foveal.asking import Asked
     from foveal.reward.judge import open_judge
+    from foveal.reward.score import scorer
     from foveal.tools.opening import OpenedTools, open_tools
     from foveal.tools.session import Tools
 
@@ -357,8 +358,7 @@ async def _asked(
             temperature=who.temperature,
             concurrency=who.concurrency,
             seed=chosen.seed,
-            reward=chosen.reward,
-            judge=judge,
+            score=scorer(chosen.reward, judge),
             ledger=ledger if is_endpoint(who.policy) else None,
             limiter=limiter,
         )

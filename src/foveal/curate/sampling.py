@@ -6,13 +6,13 @@ verdicts/<step>.jsonl       how often each question was answered right
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from foveal.curate.asking import Asked, Attempt, Progress, ask_all, passes
-from foveal.curate.folder import Folder, write_whole
+from foveal.asking import Asked, Attempt, Progress, ask_all
+from foveal.curate.folder import Folder, Passes, write_whole
 from foveal.curate.questions import StoredQuestion
 from foveal.errors import ConfigError
 from foveal.records import RunWriter, scan_run
@@ -50,6 +50,20 @@ async def sample(
         progress = await ask_all(asked, _left(questions, samples, done), writer, on_done)
     give_verdicts(folder, step)
     return progress
+
+
+def passes(run: Iterable[Trajectory]) -> dict[str, Passes]:
+    """How often each question of a run was answered right."""
+    counts: dict[str, list[int]] = {}
+    for trajectory in run:
+        count = counts.setdefault(trajectory.question.id, [0, 0, 0])
+        accuracy = trajectory.reward.get("accuracy")
+        if accuracy is None:
+            count[2] += 1
+        else:
+            count[0] += 1
+            count[1] += accuracy >= 1
+    return {name: Passes(id=name, samples=n, right=right, unscored=left) for name, (n, right, left) in counts.items()}
 
 
 def count_left(folder: Folder, step: str, questions: Sequence[StoredQuestion], samples: int) -> int:
@@ -95,5 +109,5 @@ def remember(run: Path, asked: Mapping[str, JsonValue]) -> None:
 
 
 def _left(questions: Sequence[StoredQuestion], samples: int, done: set[str]) -> Iterator[Attempt]:
-    attempts = (Attempt(question, number) for question in questions for number in range(samples))
+    attempts = (Attempt(one.row.id, number, one.open) for one in questions for number in range(samples))
     return (attempt for attempt in attempts if attempt.id not in done)

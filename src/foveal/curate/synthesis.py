@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from foveal.curate.asking import Asked, Attempt, Progress, each, make
+from foveal.asking import Asked, Attempt, Progress, each, make
 from foveal.curate.folder import Folder
 from foveal.curate.questions import StoredQuestion
 from foveal.curate.sampling import described, remember
@@ -79,7 +79,7 @@ async def _teach(
 
         async def one(question: StoredQuestion) -> None:
             for number in range(tried[question.row.id], samples):
-                trajectory = await make(asked, Attempt(question, number), writer, progress)
+                trajectory = await make(asked, Attempt(question.row.id, number, question.open), writer, progress)
                 if trajectory is None:
                     return
                 on_done(trajectory)

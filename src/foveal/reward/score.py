@@ -7,6 +7,7 @@ parts that are known, has no `total`, and says why. It is never scored 0 for tha
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from foveal.errors import ConfigError
@@ -93,6 +94,15 @@ async def score(trajectory: Trajectory, settings: RewardSettings, judge: Judge |
     if problem is None:
         parts["total"] = sum(getattr(weights, name) * value for name, value in parts.items())
     return Scored(parts, problem, by, settings)
+
+
+def scorer(settings: RewardSettings, judge: Judge | None = None) -> Callable[[Trajectory], Awaitable[Trajectory]]:
+    """A function that puts the reward of these settings onto a trajectory; the arguments are those of `score`."""
+
+    async def onto(trajectory: Trajectory) -> Trajectory:
+        return (await score(trajectory, settings, judge)).onto(trajectory)
+
+    return onto
 
 
 async def _accuracy(

@@ -1,4 +1,4 @@
-"""Asking a model many questions, each several times, into a run folder: what every sampling step of curation does.
+"""Asking a model many questions, each several times, into a run folder: what curation and benchmarks have in common.
 
 An attempt has an id of its own, `<question>/<number>`, and a seed that follows from it, so it does not matter in which
 order attempts are made, or how often the process was killed on the way. An attempt that the model answered, right or
@@ -16,17 +16,12 @@ from aiolimiter import AsyncLimiter
 
 from foveal.agent import Agent
 from foveal.config import Limits, Sampling
-from foveal.curate.folder import Passes
-from foveal.curate.questions import StoredQuestion
 from foveal.policy.base import Policy
 from foveal.policy.paid import CeilingReached, Ledger, PaidPolicy
 from foveal.protocol import Profile
 from foveal.records import RunWriter
-from foveal.reward.judge import Judge
-from foveal.reward.score import score
-from foveal.reward.settings import RewardSettings
 from foveal.tools.session import Tools
-from foveal.trajectory import ImageStore, StopReason, Trajectory
+from foveal.trajectory import ImageStore, Question, StopReason, Trajectory
 
 TRIES = 3
 """Times that an attempt is made before it counts as failed; each request of it has retries of its own."""
@@ -41,14 +36,17 @@ ItemT = TypeVar("ItemT")
 class Attempt(NamedTuple):
     """One try at one question."""
 
-    question: StoredQuestion
+    question: str
+    """Id of the question."""
     number: int
     """Counts the tries at the question."""
+    open: Callable[[ImageStore], Question]
+    """Makes the question, and puts its pictures into the store."""
 
     @property
     def id(self) -> str:
         """Of its trajectory."""
-        return f"{self.question.row.id}/{self.number}"
+        return f"{self.question}/{self.number}"
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class Asked:
     temperature: float
     concurrency: int
     seed: int
-    reward: RewardSettings
-    judge: Judge | None = None
+    score: Callable[[Trajectory], Awaitable[Trajectory]]
+    """Puts the reward onto a trajectory."""
     ledger: Ledger | None = None
     """Where the replies of an endpoint are kept; None for a model on this machine."""
     limiter: AsyncLimiter | None = None
@@ -77,9 +75,8 @@ class Asked:
         seed = int.from_bytes(digest[:4], "big") >> 1  # some endpoints take 32 bits with a sign
         sampling = Sampling(temperature=self.temperature, seed=seed)
         agent = Agent(policy, self.tools, self.profile, self.limits, sampling)
-        question = await asyncio.to_thread(attempt.question.open, images)
-        trajectory = await agent.run(question, images, trajectory_id=attempt.id)
-        return (await score(trajectory, self.reward, self.judge)).onto(trajectory)
+        question = await asyncio.to_thread(attempt.open, images)
+        return await self.score(await agent.run(question, images, trajectory_id=attempt.id))
 
 
 @dataclass
@@ -171,17 +168,3 @@ async def each(
                 gate.release()
                 break
             group.create_task(one(item))
-
-
-def passes(run: Iterable[Trajectory]) -> dict[str, Passes]:
-    """How often each question of a run was answered right."""
-    counts: dict[str, list[int]] = {}
-    for trajectory in run:
-        count = counts.setdefault(trajectory.question.id, [0, 0, 0])
-        accuracy = trajectory.reward.get("accuracy")
-        if accuracy is None:
-            count[2] += 1
-        else:
-            count[0] += 1
-            count[1] += accuracy >= 1
-    return {name: Passes(id=name, samples=n, right=right, unscored=left) for name, (n, right, left) in counts.items()}

@@ -2,12 +2,16 @@ import asyncio
 import random
 
 import pytest
+from PIL import Image
 
-from foveal.curate.asking import Attempt, ask_all, passes
+from foveal.asking import Attempt, ask_all
 from foveal.errors import PolicyError
 from foveal.policy.paid import Ceiling, Ledger
 from foveal.policy.scripted import ScriptedConversation, ScriptedPolicy
 from foveal.records import RunWriter, read_run
+from foveal.trajectory import Question
+
+COUNT = 40
 
 
 def answer(text):
@@ -36,14 +40,23 @@ class Flaky:
         return Conversation([answer("1")])
 
 
-def attempts(folder, samples):
-    return [Attempt(question, number) for question in folder.questions() for number in range(samples)]
+def attempts(count, samples):
+    """Tries at questions `q0` ... whose gold is their number; all show the same picture."""
+
+    def question(number):
+        def opened(images):
+            picture = images.put(Image.new("RGB", (40, 40), "red"))
+            return Question(id=f"q{number}", text=f"What is {number}?", images=(picture,), gold=(str(number),))
+
+        return opened
+
+    return [Attempt(f"q{number}", try_, question(number)) for number in range(count) for try_ in range(samples)]
 
 
-def test_every_attempt_is_answered_and_scored_with_a_seed_of_its_own(curation, asked, tmp_path):
+def test_every_attempt_is_answered_and_scored_with_a_seed_of_its_own(asked, tmp_path):
     policy, done = Flaky(lambda number: False), []
     with RunWriter(tmp_path / "run") as writer:
-        progress = asyncio.run(ask_all(asked(policy), attempts(curation(3), 4), writer, done.append))
+        progress = asyncio.run(ask_all(asked(policy), attempts(3, 4), writer, done.append))
     run = read_run(tmp_path / "run")
     assert {t.id for t in run.trajectories} == {f"q{q}/{n}" for q in range(3) for n in range(4)} and not run.problems
     assert (progress.made, progress.failed, progress.stopped) == (12, 0, None) and len(done) == 12
@@ -51,40 +64,39 @@ def test_every_attempt_is_answered_and_scored_with_a_seed_of_its_own(curation, a
     assert [t.reward["accuracy"] for t in run.trajectories] == [float(t.question.id == "q1") for t in run.trajectories]
     again = Flaky(lambda number: False)
     with RunWriter(tmp_path / "again") as writer:
-        asyncio.run(ask_all(asked(again, concurrency=1), reversed(attempts(curation(3, "two"), 4)), writer))
+        asyncio.run(ask_all(asked(again, concurrency=1), reversed(attempts(3, 4)), writer))
     assert set(again.seeds) == set(policy.seeds), "a seed follows from the attempt, not from the order"
 
 
-def test_failures_cost_tries_never_rows(curation, asked, tmp_path):
+def test_failures_cost_tries_never_rows(asked, tmp_path):
     rng = random.Random(0)
     policy = Flaky(lambda number: rng.random() < 0.3)
-    folder = curation(40)
     with RunWriter(tmp_path, pictures=False) as writer:
-        progress = asyncio.run(ask_all(asked(policy, concurrency=4), attempts(folder, 1), writer))
+        progress = asyncio.run(ask_all(asked(policy, concurrency=4), attempts(COUNT, 1), writer))
     run = read_run(tmp_path).trajectories
     assert progress.made + progress.failed == 40 and progress.made == len(run) == len({t.id for t in run})
     assert progress.failed == 1 and "down" in progress.error, "0.3 ** 3 of them failed three times"
-    left = [one for one in attempts(folder, 1) if one.id not in {t.id for t in run}]
+    left = [one for one in attempts(COUNT, 1) if one.id not in {t.id for t in run}]
     with RunWriter(tmp_path, resume=True, pictures=False) as writer:
         progress = asyncio.run(ask_all(asked(policy), left, writer))
     assert (progress.made, progress.failed) == (1, 0)
 
 
-def test_a_dead_endpoint_ends_the_step_and_says_why(curation, asked, tmp_path):
+def test_a_dead_endpoint_ends_the_step_and_says_why(asked, tmp_path):
     policy = Flaky(lambda number: True)
     with RunWriter(tmp_path, pictures=False) as writer:
-        progress = asyncio.run(ask_all(asked(policy, concurrency=2), attempts(curation(50), 1), writer))
+        progress = asyncio.run(ask_all(asked(policy, concurrency=2), attempts(50, 1), writer))
     assert progress.made == 0 and progress.failed <= 8
     assert progress.stopped.startswith("6 attempts failed in a row, the last with: down at")
 
 
-def test_at_the_ceiling_nothing_more_is_asked_and_nothing_counts_as_failed(curation, asked, tmp_path):
-    policy, folder = Flaky(lambda number: False), curation(10)
+def test_at_the_ceiling_nothing_more_is_asked_and_nothing_counts_as_failed(asked, tmp_path):
+    policy = Flaky(lambda number: False)
 
     def session(calls):
         ledger = Ledger(tmp_path / "ledger.sqlite", {}, Ceiling(calls=calls))
         done = {t.id for t in read_run(tmp_path).trajectories} if (tmp_path / "trajectories.jsonl").exists() else set()
-        left = [one for one in attempts(folder, 1) if one.id not in done]
+        left = [one for one in attempts(10, 1) if one.id not in done]
         with RunWriter(tmp_path, resume=True, pictures=False) as writer:
             return asyncio.run(ask_all(asked(policy, ledger=ledger), left, writer))
 
@@ -94,25 +106,9 @@ def test_at_the_ceiling_nothing_more_is_asked_and_nothing_counts_as_failed(curat
     assert (second.made, second.failed, second.stopped, policy.asked) == (6, 0, None, 10)
 
 
-def test_counts_by_question(curation, asked, tmp_path):
-    with RunWriter(tmp_path) as writer:
-        asyncio.run(ask_all(asked(ScriptedPolicy([answer("1")])), attempts(curation(2), 3), writer))
-    run = list(read_run(tmp_path).trajectories)
-    run[0] = run[0].model_copy(update={"reward": {}, "unscored": "judge down"})
-    found = passes(run)
-    name = run[0].question.id
-    other = "q1" if name == "q0" else "q0"
-    assert (found[name].samples, found[name].unscored) == (2, 1) and (found[other].samples, found[other].unscored) == (
-        3,
-        0,
-    )
-    assert (found["q1"].right, found["q0"].right) == (found["q1"].samples, 0)
-    assert found["q1"].rate == 1.0 and found["q0"].rate == 0.0
-
-
 @pytest.mark.parametrize("pictures", [True, False])
-def test_pictures_are_kept_on_request(curation, asked, tmp_path, pictures):
+def test_pictures_are_kept_on_request(asked, tmp_path, pictures):
     with RunWriter(tmp_path, pictures=pictures) as writer:
-        asyncio.run(ask_all(asked(ScriptedPolicy([answer("1")])), attempts(curation(2), 1), writer))
+        asyncio.run(ask_all(asked(ScriptedPolicy([answer("1")])), attempts(2, 1), writer))
     assert len(list((tmp_path / "images").glob("*.png"))) == pictures
     assert len(read_run(tmp_path).trajectories) == 2

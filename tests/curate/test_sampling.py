@@ -1,0 +1,47 @@
+import asyncio
+
+import pytest
+
+from foveal.curate.folder import Passes
+from foveal.curate.sampling import count_left, passes, sample
+from foveal.errors import ConfigError
+from foveal.policy.scripted import ScriptedPolicy
+from foveal.records import scan_run
+
+
+def answer(text):
+    return f"<think>Well.</think><answer>{text}</answer>"
+
+
+def test_verdicts_are_in_the_order_of_the_questions_and_more_samples_ask_the_missing_ones(curation, asked):
+    folder, done = curation(5), []
+    who = asked(ScriptedPolicy([answer("1")]), concurrency=4)
+    assert count_left(folder, "difficulty", folder.questions(), 2) == 10
+    asyncio.run(sample(folder, "difficulty", who, folder.questions(), 2, done.append))
+    assert len(done) == 10 and count_left(folder, "difficulty", folder.questions(), 3) == 5
+    asyncio.run(sample(folder, "difficulty", who, folder.questions(), 3))
+    found = folder.verdicts("difficulty", Passes)
+    assert list(found.values()) == [Passes(id=f"q{n}", samples=3, right=3 * (n == 1)) for n in range(5)]
+    assert not (folder.run("difficulty") / "images").exists(), "answers are kept, pictures are not"
+
+
+def test_somebody_else_may_not_go_on(curation, asked):
+    folder = curation(1)
+    asyncio.run(sample(folder, "difficulty", asked(ScriptedPolicy([answer("1")])), folder.questions(), 1))
+    for other, says in (
+        (asked(ScriptedPolicy([answer("1")], "other")), 'policy was "scripted"'),
+        (asked(ScriptedPolicy([answer("1")]), seed=1), "seed was 0"),
+        (asked(ScriptedPolicy([answer("1")]), temperature=0.5), "temperature was 1.0"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            asyncio.run(sample(folder, "difficulty", other, folder.questions(), 2))
+
+
+def test_what_no_judge_has_scored_is_counted_apart(curation, asked):
+    folder = curation(2)
+    asyncio.run(sample(folder, "benefit", asked(ScriptedPolicy([answer("1")])), folder.questions(), 3))
+    run = sorted(scan_run(folder.run("benefit")), key=lambda one: one.id)
+    run[3] = run[3].model_copy(update={"reward": {}, "unscored": "the judge is down"})
+    found = passes(run)
+    assert found["q0"] == Passes(id="q0", samples=3, right=0) and found["q0"].rate == 0
+    assert found["q1"] == Passes(id="q1", samples=2, right=2, unscored=1) and found["q1"].rate == 1
