@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.errors import ConfigError, InputError
+from foveal.errors import ConfigError, InputError, RecordError
 from foveal.integrations.formats.outbox import Outbox
 from foveal.integrations.formats.transfer import HOLDS, bring, export
 from foveal.records import RunWriter
@@ -101,6 +102,25 @@ def test_a_picture_that_is_damaged_costs_its_question_only(question_set, tmp_pat
     result = export(question_set, "verl", tmp_path / "out")
     assert (result.kept, result.rejected) == (2, 1)
     assert "b.jpg cannot be used: damaged picture" in result.rejects[0].reason and result.rejects[0].where.row == 2
+
+
+def test_a_disk_that_fills_up_is_no_reason_to_leave_rows_out(run, tmp_path):
+    export(run, "trl", tmp_path / "out")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, limit[1]))  # bytes of a file: less than a trajectory
+    try:
+        with pytest.raises((InputError, RecordError), match="cannot be written"):
+            bring(tmp_path / "out", "trl", tmp_path / "back")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+def test_a_settings_file_among_the_rows_is_told_of(run, tmp_path):
+    export(run, "llamafactory", tmp_path / "out")
+    (tmp_path / "out" / "trainer.json").write_text('{"dataset": "foveal",\n"cutoff_len": 1}')
+    result = bring(tmp_path / "out", "llamafactory", tmp_path / "back")
+    assert (result.kept, result.rejected) == (1, 1) and result.rejects[0].where.file.name == "trainer.json"
 
 
 def test_a_photo_on_its_side_is_set_upright(tmp_path):

@@ -16,7 +16,7 @@ from typing import TextIO
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from foveal.errors import InputError, RecordError
+from foveal.errors import InputError
 from foveal.integrations.formats.dialogue import Reject, Unfit, Where, first_issue
 
 REJECTS = "rejects.jsonl"
@@ -60,8 +60,8 @@ class Outbox:
             self.reject(Reject(where, first_issue(error)))
         except PydanticSerializationError:
             self.reject(Reject(where, "a text holds half a letter (one half of a UTF-16 pair)"))
-        except (Unfit, RecordError) as error:
-            self.reject(Reject(where, error.what if isinstance(error, RecordError) else str(error)))
+        except Unfit as unfit:
+            self.reject(Reject(where, str(unfit)))
         else:
             self.kept += 1
 

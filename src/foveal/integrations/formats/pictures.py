@@ -14,17 +14,21 @@ from foveal.trajectory import ImageRef, ImageStore
 _ORIENTATION = 0x0112
 
 
-def portable(path: Path) -> bytes:
-    """A picture file as PNG or JPEG, RGB and upright: the file itself if it is that already, else a new PNG.
+def portable(picture: Picture, scratch: Path | None = None) -> bytes:
+    """A picture as a PNG or JPEG file, RGB and upright: its own file if it is that already, else a new PNG.
+
+    Args:
+        picture: A file or its content.
+        scratch: Where to put a content for a moment; needed for bytes.
 
     Raises:
         Unfit: It cannot be read.
     """
-    image = read(path)
-    with Image.open(path) as file:
-        plain = file.format in ("PNG", "JPEG") and file.mode == "RGB" and file.getexif().get(_ORIENTATION, 1) == 1
-    if plain:
-        return path.read_bytes()
+    image = read(picture, scratch)
+    content = picture if isinstance(picture, bytes) else picture.read_bytes()
+    with Image.open(io.BytesIO(content)) as file:
+        if file.format in ("PNG", "JPEG") and file.mode == "RGB" and file.getexif().get(_ORIENTATION, 1) == 1:
+            return content
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

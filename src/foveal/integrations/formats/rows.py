@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from foveal.curate.rows import SUFFIXES, BadRow, open_rows
-from foveal.errors import InputError
+from foveal.errors import ConfigError, InputError
 from foveal.integrations.formats.dialogue import Reject, Unfit, Where, first_issue
 
 Row = dict[str, Any]
@@ -32,7 +32,12 @@ def read_rows(
         InputError: There is no such file.
     """
     for path in _files(source, suffixes):
-        for row in open_rows(path, SUFFIXES[path.suffix.lower()], columns).rows:
+        try:
+            rows = open_rows(path, SUFFIXES[path.suffix.lower()], columns).rows
+        except ConfigError as error:  # a settings file among the rows
+            yield Reject(Where(path, None), error.what)
+            continue
+        for row in rows:
             where = Where(path, row.number)
             if isinstance(row, BadRow):
                 yield Reject(where, row.message)

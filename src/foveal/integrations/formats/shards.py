@@ -82,8 +82,10 @@ class Shards:
         if self._writer is None:
             self.folder.mkdir(exist_ok=True)
             self._files.append(self.folder / f"{self.split}-{len(self._files):05d}")
-            # Pictures are compressed already.
-            self._writer = pq.ParquetWriter(self._files[-1], self._schema, compression="zstd", compression_level=1)
+            # Dictionaries of pictures take most of the time and save nothing.
+            self._writer = pq.ParquetWriter(
+                self._files[-1], self._schema, compression="zstd", compression_level=1, use_dictionary=False
+            )
         self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
         if self._files[-1].stat().st_size >= self._shard_bytes:
             self._end_shard()

@@ -196,7 +196,8 @@ def _write_questions(rows: Iterable[Dialogue | Task], outbox: Outbox) -> None:
             with outbox.row(row.where):
                 if not isinstance(row, Task):
                     raise Unfit("a conversation among questions")
-                names = [f"{PICTURES}/{_add(picture, outbox.folder, scratch)}" for picture in row.pictures]
+                pictures = [portable(picture, scratch) for picture in row.pictures]
+                names = [f"{PICTURES}/{write_by_content(outbox.folder / PICTURES, content)}" for content in pictures]
                 question = QuestionRow(
                     id=_free(row.id, row.where, seen),
                     text=row.text,
@@ -207,13 +208,6 @@ def _write_questions(rows: Iterable[Dialogue | Task], outbox: Outbox) -> None:
                 )
                 file.write(question.model_dump_json() + "\n")
     scratch.unlink(missing_ok=True)
-
-
-def _add(picture: Picture, folder: Path, scratch: Path) -> str:
-    if isinstance(picture, bytes):
-        scratch.write_bytes(picture)
-        picture = scratch
-    return write_by_content(folder / PICTURES, portable(picture))
 
 
 def _free(name: str, where: Where, seen: set[str]) -> str:
