@@ -29,6 +29,36 @@ from foveal.trajectory import (
 HOSTILE = "</script></style><img src=x onerror=alert(1)><script>alert(2)</script>'\"><svg onload=alert(3)> & {{7*7}}"
 
 
+ALL_IMAGES = """
+for (const image of document.images) image.loading = "eager";
+return Promise.all([...document.images].map((i) => i.decode().catch(() => null)))
+  .then(() => [...document.images].map((i) => [i.getAttribute("src"), i.naturalWidth]));
+"""
+
+TOO_WIDE = """
+const wide = [...document.querySelectorAll("body *")].filter((e) => {
+  const box = e.getBoundingClientRect();
+  return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1) && !e.closest("svg");
+});
+return wide.map((e) => `${e.tagName}.${e.className} ${e.getBoundingClientRect().right}`);
+"""
+
+LOW_CONTRAST = """
+const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
+const ground = (e) => {
+  const color = getComputedStyle(e).backgroundColor;
+  return color.startsWith("rgb(") ? numbers(color) : ground(e.parentElement);
+};
+const texts = [...document.querySelectorAll("p, pre, dt, dd span, small, summary, h1, h3, .code span")];
+return texts.filter((e) => e.textContent.trim()).map((e) => {
+  const [b, a] = [light(numbers(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => x - y);
+  return [(a + 0.05) / (b + 0.05), e.className, e.textContent.slice(0, 30)];
+}).filter(([contrast]) => contrast < 4.5);
+"""
+
+
 def picture(width: int, height: int, words: str) -> Image.Image:
     image = Image.new("RGB", (width, height), (186, 208, 224))
     draw = ImageDraw.Draw(image)
@@ -239,6 +269,18 @@ class Browser:
     def keys(self, text: str) -> None:
         strokes = [{"type": kind, "value": letter} for letter in text for kind in ("keyDown", "keyUp")]
         self._send(f"{self._session}/actions", {"actions": [{"type": "key", "id": "keys", "actions": strokes}]})
+
+    def images(self) -> list[tuple[str, int]]:
+        """Address and width of every picture, all of them loaded; the width of a broken one is 0."""
+        return self.js(ALL_IMAGES)
+
+    def too_wide(self) -> list[str]:
+        """Elements that stand out of the window on a side."""
+        return self.js(TOO_WIDE)
+
+    def low_contrast(self) -> list[list[Any]]:
+        """Texts that do not stand out from their ground by 4.5 (WCAG AA), with their contrast."""
+        return self.js(LOW_CONTRAST)
 
     def log(self) -> list[str]:
         """What the console said since the last call: errors, refused loads, warnings."""

@@ -2,18 +2,6 @@
 
 from foveal.view import render_run
 
-ALL_IMAGES = """
-for (const image of document.images) image.loading = "eager";
-return Promise.all([...document.images].map((i) => i.decode().catch(() => null)))
-  .then(() => [...document.images].map((i) => [i.getAttribute("src"), i.naturalWidth]));
-"""
-TOO_WIDE = """
-const wide = [...document.querySelectorAll("body *")].filter((e) => {
-  const box = e.getBoundingClientRect();
-  return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1) && !e.closest("svg");
-});
-return wide.map((e) => `${e.tagName}.${e.className} ${e.getBoundingClientRect().right}`);
-"""
 SHOWN = 'return [...document.querySelectorAll(".rows > li:not([hidden]) a")].map((a) => a.getAttribute("href"))'
 
 
@@ -21,7 +9,7 @@ def test_every_page_opens_from_disk_without_a_word_on_the_console(browser, run):
     index = render_run(run)
     for page in (index, *sorted((run / "pages").iterdir())):
         browser.open(page)
-        images = browser.js(ALL_IMAGES)
+        images = browser.images()
         assert all(width > 0 for _, width in images), (page, images)
         assert browser.log() == [], page
         # Opened from disk and complete: nothing was asked of any network.
@@ -32,7 +20,7 @@ def test_every_page_opens_from_disk_without_a_word_on_the_console(browser, run):
             == 0
         )
     browser.open(run / "pages" / "1.html")
-    assert len(browser.js(ALL_IMAGES)) == 5  # question, the same with the box, crop, crop searched for, thumbnail
+    assert len(browser.images()) == 5  # question, the same with the box, crop, crop searched for, thumbnail
 
 
 def test_pages_written_elsewhere_carry_their_pictures(browser, run, tmp_path):
@@ -41,7 +29,7 @@ def test_pages_written_elsewhere_carry_their_pictures(browser, run, tmp_path):
     assert not (run / "index.html").exists()
     run.rename(tmp_path / "gone")
     browser.open(out / "pages" / "1.html")
-    assert all(width > 0 for _, width in browser.js(ALL_IMAGES))
+    assert all(width > 0 for _, width in browser.images())
 
 
 def test_hostile_text_stays_text(browser, run):
@@ -153,23 +141,7 @@ def test_nothing_overflows_on_a_phone(browser, run):
         browser.open(page, width=390)
         browser.js("document.querySelectorAll('details').forEach((d) => (d.open = true))")
         assert browser.js("return document.documentElement.scrollWidth") <= 390, page
-        assert browser.js(TOO_WIDE) == [], page
-
-
-LOW_CONTRAST = """
-const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
-const linear = (v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-const light = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
-const ground = (e) => {
-  const color = getComputedStyle(e).backgroundColor;
-  return color.startsWith("rgb(") ? numbers(color) : ground(e.parentElement);
-};
-const texts = [...document.querySelectorAll("p, pre, dt, dd span, small, summary, h1, h3, .code span")];
-return texts.filter((e) => e.textContent.trim()).map((e) => {
-  const [b, a] = [light(numbers(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => x - y);
-  return [(a + 0.05) / (b + 0.05), e.className, e.textContent.slice(0, 30)];
-}).filter(([contrast]) => contrast < 4.5);
-"""
+        assert browser.too_wide() == [], page
 
 
 def test_text_can_be_read_in_light_and_dark(browser, run):
@@ -179,6 +151,6 @@ def test_text_can_be_read_in_light_and_dark(browser, run):
     for dark in (False, True):
         for number in (1, 2):
             browser.open(run / "pages" / f"{number}.html", dark=dark)
-            assert browser.js(LOW_CONTRAST) == []
+            assert browser.low_contrast() == []
         grounds.append(browser.js("return getComputedStyle(document.body).backgroundColor"))
     assert grounds[0] != grounds[1]

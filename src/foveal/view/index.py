@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from foveal.trajectory import StopReason, Trajectory
+from foveal.view.bars import Part, bar
 from foveal.view.html import Html, join, tag
 from foveal.view.outcome import failed, outcome, stop_text, strip
 from foveal.view.page import Pictures
@@ -57,17 +58,12 @@ def _families(trajectories: Sequence[Trajectory]) -> Html | None:
         tag(
             "div",
             tag("span", family),
-            _bar(right[family] / total),
+            bar([Part(right[family] / total, "keeps")]),
             tag("span", f"{right[family]} of {total}", class_="number"),
         )
         for family, total in asked.items()
     ]
     return tag("section", *bars, class_="families")
-
-
-def _bar(share: float) -> Html:
-    fill = tag("rect", width=f"{share:.1%}", height="100%")
-    return tag("svg", fill, class_="bar", aria_hidden="true")
 
 
 def _filters(trajectories: Sequence[Trajectory]) -> Html:

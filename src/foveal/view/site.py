@@ -46,11 +46,11 @@ def render_run(folder: Path, out: Path | None = None) -> Path:
     for number, trajectory in enumerate(run.trajectories, start=1):
         content = page.body(trajectory, Pictures(target / IMAGES, f"../{IMAGES}"))
         bar = _bar(name, number, last)
-        document = _document(f"{number} · {trajectory.question.text}", "page", bar, tag("main", content))
-        (target / PAGES / f"{number}.html").write_text(document, encoding="utf-8")
+        written = document(f"{number} · {trajectory.question.text}", "page", bar, tag("main", content))
+        (target / PAGES / f"{number}.html").write_text(written, encoding="utf-8")
     content = index.body(name, run.trajectories, run.problems, Pictures(target / IMAGES, IMAGES))
     first = target / "index.html"
-    first.write_text(_document(name, "index", tag("main", content)), encoding="utf-8")
+    first.write_text(document(name, "index", tag("main", content)), encoding="utf-8")
     return first
 
 
@@ -73,13 +73,21 @@ def _bar(run: str, number: int, last: int) -> Html:
     return tag("nav", back, keys, place, step("previous", number - 1, "prev"), step("next", number + 1, "next"))
 
 
-def _document(title: str, kind: str, *content: Html) -> Html:
-    style, script = (
-        files("foveal.view").joinpath(name).read_text(encoding="utf-8") for name in ("style.css", "view.js")
-    )
+def document(title: str, kind: str, *content: Html, script: bool = True) -> Html:
+    """A whole page in one file, with the style, and a policy that lets it load nothing but pictures beside it.
+
+    Args:
+        title: Of the window.
+        kind: Class of the body, for the style.
+        content: What the body holds.
+        script: Add the script of the pages of a run; without it the page can run none.
+    """
+    names = ("style.css", "view.js") if script else ("style.css",)
+    style, *code = (files("foveal.view").joinpath(name).read_text(encoding="utf-8") for name in names)
+    allowed = f"; script-src 'sha256-{_hash(code[0])}'" if code else ""
     policy = (
-        f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file:; "
-        f"style-src 'sha256-{_hash(style)}'; script-src 'sha256-{_hash(script)}'"
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file:; "
+        f"style-src 'sha256-{_hash(style)}'{allowed}"
     )
     head = tag(
         "head",
@@ -90,7 +98,7 @@ def _document(title: str, kind: str, *content: Html) -> Html:
         tag("title", title),
         tag("style", Html(style)),
     )
-    body = tag("body", *content, tag("script", Html(script)), class_=kind)
+    body = tag("body", *content, *(tag("script", Html(text)) for text in code), class_=kind)
     return Html(f"<!doctype html>\n{tag('html', head, body, lang='en')}\n")
 
 
