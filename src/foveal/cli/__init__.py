@@ -30,6 +30,7 @@ COMMANDS = (
     ("import", "foveal.cli.export:import_", "Turn data of a format of the field into a run or a question set."),
     ("doctor", "foveal.cli.doctor:doctor", "Check sandbox, model, search and endpoint, and say how to fix what fails."),
     ("index", "foveal.cli.index:app", "Build a search index over your own documents and pictures."),
+    ("search", "foveal.cli.search:search", "Try a search by hand: a live provider or an index, words or a picture."),
     ("sandbox", "foveal.cli.sandbox:app", "Run a Python file in the sandbox and see what the model would see."),
     ("sft", "foveal.cli.sft:sft", "Cold start: teach a model to use tools from saved trajectories."),
     ("rl", "foveal.cli.rl:rl", "Reinforcement learning: improve a model with its own answers to questions."),

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from foveal.cli.common import check_writable, open_policy, open_search, shipped_policy, write_json
+from foveal.cli.common import check_writable, open_policy, open_searches, shipped_policy, write_json
 from foveal.cli.steps import show_end, show_turn
 from foveal.errors import ConfigError, InputError
 
@@ -39,7 +39,7 @@ def ask(
     *words: str,
     policy: str | None = None,
     model: str | None = None,
-    search: Path | None = None,
+    search: str | None = None,
     profile: Literal["foveal", "deepeyes-v2"] = "foveal",
     system_prompt: Path | None = None,
     user_suffix: Path | None = None,
@@ -61,7 +61,8 @@ def ask(
             model that ships with foveal, which knows only its own world. The key of an endpoint is read from
             FOVEAL_API_KEY or OPENAI_API_KEY.
         model: Name of the model at the endpoint; not needed if it serves only one.
-        search: An index folder made by foveal index build: offers the model text and image search.
+        search: Offers the model text and image search: an index folder made by foveal index build, a live provider
+            (serper, serpapi, brave, tavily, exa, searxng; its key from the environment), or a TOML file of settings.
         profile: How the model is prompted: foveal, or deepeyes-v2 for the released checkpoints.
         system_prompt: Take the system prompt from this file.
         user_suffix: Put the text of this file behind the question.
@@ -94,8 +95,10 @@ def ask(
                     raise ConfigError("the shipped model comes with its own prompt and search index", OTHER_POLICY)
                 setup = _shipped(asked, Path(scratch), sandbox)
             else:
-                indexes = open_search(search)
-                tools = Tools(code=sandbox, text=indexes.text, image=indexes.images)
+                searches = open_searches(search)
+                if searches.no_images is not None:
+                    console.print(f"image search is not offered: {searches.no_images}", style="dim", soft_wrap=True)
+                tools = Tools(code=sandbox, text=searches.text, image=searches.images, k=searches.k)
                 prompted = load_profile(profile, system_prompt, user_suffix)
                 setup = _Setup(open_policy(policy, model), tools, prompted, Limits())
         asked_for = {

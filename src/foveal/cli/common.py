@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from foveal.policy.base import Policy
+    from foveal.tools.base import ImageSearch, TextSearch
     from foveal.tools.search.folder import Indexes
+    from foveal.tools.search.settings import SearchSettings
 
 BEFORE_WORK = (ConfigError, InputError, RecordError, MissingDependency, IsolationError)
 """Errors that keep a command from its work and end it with code 2; every other `FovealError` ends it with 1."""
@@ -250,3 +252,59 @@ def open_search(folder: Path | None) -> "Indexes":
     from foveal.tools.search.folder import Indexes, open_index
 
     return Indexes(None, None) if folder is None else open_index(folder)
+
+
+class Searches(NamedTuple):
+    """What `--search` names: an index, or a live provider."""
+
+    text: "TextSearch | None"
+    images: "ImageSearch | None"
+    no_images: str | None = None
+    """Why a live provider offers no search by picture."""
+    k: int = 5
+    """Hits of one search."""
+
+
+def open_searches(named: str | None) -> Searches:
+    """The searches that `--search` names: a provider, a TOML file of its settings, or an index folder.
+
+    Raises:
+        InputError: It names none of them, or the folder holds no index that can be used.
+        ConfigError: The settings do not fit, or the provider's key is not in the environment.
+    """
+    if named is None:
+        return Searches(None, None)
+    if (settings := live_settings(named)) is not None:
+        from foveal.tools.search.live import open_live
+
+        live = open_live(settings, os.environ)
+        return Searches(live.text, live.images, live.no_images, settings.k)
+    if not Path(named).is_dir():
+        raise InputError(
+            f"{named} is no index folder, no search provider and no TOML file",
+            f"build an index with: foveal index build DIR; or name a provider: {', '.join(_providers())}",
+        )
+    indexes = open_search(Path(named))
+    return Searches(indexes.text, indexes.images)
+
+
+def live_settings(named: str) -> "SearchSettings | None":
+    """Settings of the live provider that a word names, by its name or by a TOML file; None if it names neither.
+
+    Raises:
+        ConfigError: The file does not hold settings of live search.
+    """
+    from foveal.config import read_settings
+    from foveal.tools.search.settings import SearchSettings
+
+    if named in _providers():
+        return read_settings(SearchSettings, None, {"provider": named})
+    return read_settings(SearchSettings, Path(named), {}) if named.endswith(".toml") else None
+
+
+def _providers() -> "tuple[str, ...]":
+    from typing import get_args
+
+    from foveal.tools.search.settings import Provider
+
+    return get_args(Provider)

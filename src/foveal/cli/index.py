@@ -13,6 +13,8 @@ from foveal.cli.common import check_writable, open_search, plain, write_json
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from foveal.tools.search.folder import Skipped
     from foveal.trajectory import SearchHit
 
@@ -66,7 +68,7 @@ def search(index: Path, query: str, *, k: int = 5) -> None:
     text = open_search(index).text
     if text is None:
         raise InputError(f"{index} holds pictures only", f"try: foveal index search-image {index} PICTURE")
-    _print_hits(Console(highlight=False, emoji=False), asyncio.run(text.search(query, k)))
+    print_hits(Console(highlight=False, emoji=False), asyncio.run(text.search(query, k)))
 
 
 @app.command
@@ -92,14 +94,16 @@ def search_image(index: Path, picture: Path, *, k: int = 5) -> None:
         pixels = read_picture(picture)
     except ValueError as error:
         raise InputError(f"{picture}: {error}", "name a PNG, JPEG, WebP, GIF, BMP or TIFF file") from error
-    _print_hits(Console(highlight=False, emoji=False), asyncio.run(images.search(pixels, k, ImageStore())))
+    print_hits(Console(highlight=False, emoji=False), asyncio.run(images.search(pixels, k, ImageStore())))
 
 
-def _print_hits(console: Console, hits: "list[SearchHit]") -> None:
+def print_hits(console: Console, hits: "Sequence[SearchHit]") -> None:
+    """Print the hits of a search, numbered, or that there are none."""
     if not hits:
         console.print("no hits")
     for number, hit in enumerate(hits, 1):
-        about = "  ".join(part for part in (hit.link, hit.date, f"score {hit.score:.4g}") if part)
+        score = None if hit.score is None else f"score {hit.score:.4g}"
+        about = "  ".join(part for part in (hit.link, hit.date, score) if part)
         title = f"{number}. [bold]{_safe(hit.title)}[/bold]"
         console.print(f"{title}  [dim]{_safe(about)}[/dim]", soft_wrap=True)
         if hit.snippet:

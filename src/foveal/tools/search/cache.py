@@ -179,7 +179,7 @@ class Answers:
                 yield json.loads(request), answer, fetched_at
 
     def claim(self, key: str, owner: str) -> bool:
-        """Whether `owner` may ask for this answer: nobody else may for `CLAIM_SECONDS`, and nobody if it is there by now.
+        """Whether `owner` may ask for this answer. Others may not for `CLAIM_SECONDS`; nobody may if it is there.
 
         Raises:
             SearchError: The file cannot be written.
