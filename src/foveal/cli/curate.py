@@ -237,6 +237,33 @@ def split(*settings: Words, config: Path, folder: Path, json_file: JsonFile = No
     _tell(console, json_file, figures)
 
 
+@app.command
+def card(*settings: Words, config: Path, folder: Path, json_file: JsonFile = None) -> None:
+    """Write what the folder holds, as far as it has come: README.md for the hub, page.html to look at, card.json.
+
+    Args:
+        settings: Settings by name, behind the other words.
+        config: TOML file of the settings.
+        folder: Folder of the curation; the three files are written anew.
+        json_file: Write the figures to this file: questions, <step>.rows_in, <step>.dropped.<reason>, sft.train, ...
+    """
+    from foveal.curate.card import collect, write_card
+    from foveal.view import render_curation
+
+    chosen, curation, console = _begin(settings, config, folder, json_file)
+    with logs():
+        found = collect(curation, chosen)
+    written = write_card(curation, found), render_curation(curation.path)
+    figures: Figures = {"step": "card", "questions": found.questions}
+    for stage in found.stages:
+        of_step = _figures(stage.step, stage.rows_in, stage.rows_out, stage.dropped, stage.waiting)
+        figures |= {f"{stage.step}.{name}": value for name, value in of_step.items() if name != "step"}
+    figures |= {f"{one.set}.{one.part}": one.rows for one in found.sets}
+    _tell(console, json_file, figures)
+    for file in written:
+        console.print(str(file), soft_wrap=True, markup=False)
+
+
 def _begin(
     words: Sequence[str], config: Path, folder: Path, json_file: Path | None
 ) -> tuple[CurateSettings, "Folder", Console]:

@@ -1,16 +1,22 @@
 """How many questions each step let through, with examples: what a user asks of a data set first."""
 
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from foveal.curate.adding import SOURCES, AddedFigures
-from foveal.curate.folder import Folder, Passes
+from foveal.curate.folder import Folder
+from foveal.curate.sets import RL
 from foveal.curate.settings import CurateSettings
 from foveal.curate.split import Placed
 from foveal.curate.stages import Sieved, Stages
+from foveal.errors import ConfigError, RecordError
 
 EXAMPLES = 4
 """Questions that are shown of each kind."""
+TO_RL = "reinforcement learning"
+"""Why a question with a good trajectory is not in the cold start: it was drawn for the other set."""
 
 
 class Example(NamedTuple):
@@ -38,27 +44,43 @@ def funnel(folder: Folder, settings: CurateSettings) -> list[Stage]:
     """The steps in order, as far as they were run.
 
     The row `benefit` lets out what the student did not solve, for the cold start; what it solved goes on to `window`.
+
+    Raises:
+        ConfigError: The sets were cut with other settings.
+        RecordError: What the steps wrote cannot be read.
     """
     stages = Stages(folder, settings)
-    taken = AddedFigures.model_validate_json((folder.path / SOURCES).read_text(encoding="utf-8"))
-    rejected = Counter[str]()
-    for source in taken.sources:
-        rejected.update(source.rejected)
-    rows = sum(source.rows for source in taken.sources)
-    found = [Stage("sources", rows, len(stages.questions), 0, dict(rejected), ())]
+    found = []
+    if (taken := taken_from(folder.path)) is not None:
+        rows, rejected = sum(source.rows for source in taken.sources), dict(taken.rejected.most_common())
+        found.append(Stage("sources", rows, len(stages.questions), 0, rejected, ()))
     for step, name in (("check", "checked"), ("difficulty", "hard"), ("benefit", "unsolved"), ("verify", "verified")):
         if step in settings.skip and step != "verify":
             continue
-        if not folder.has(step):
+        if folder.has(step):
+            found.append(_stage(getattr(stages, name)))
+        elif step != "verify":  # without teachers there are sets all the same
             return found
-        sieved: Sieved = getattr(stages, name)
-        found.append(_stage(sieved, len(sieved.kept) + len(sieved.dropped) + len(sieved.waiting)))
-    if folder.has("split"):
-        found += _sets(folder, stages)
-    return found
+    return found + _sets(folder, stages) if folder.has("split") else found
 
 
-def _stage(sieved: Sieved, rows_in: int) -> Stage:
+def taken_from(folder: Path) -> AddedFigures | None:
+    """What became of the raw rows; None for questions that were not made of sources.
+
+    Raises:
+        RecordError: sources.json cannot be read.
+    """
+    file = folder / SOURCES
+    if not file.is_file():
+        return None
+    try:
+        return AddedFigures.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{file} cannot be read: {error}", "add the sources to a new folder") from error
+
+
+def _stage(sieved: Sieved) -> Stage:
+    rows_in = len(sieved.kept) + len(sieved.dropped) + len(sieved.waiting)
     kept = tuple(Example(one.row.id, None) for one in sieved.kept[:EXAMPLES])
     shown: dict[str, list[Example]] = {}
     for name, reason in sieved.dropped.items():
@@ -70,21 +92,26 @@ def _stage(sieved: Sieved, rows_in: int) -> Stage:
 
 def _sets(folder: Folder, stages: Stages) -> list[Stage]:
     """The window, and what the sets hold of what came so far."""
-    places = folder.verdicts("split", Placed)
+    places, settings = folder.verdicts("split", Placed), stages.settings
     learned = {name for name, place in places.items() if place.set == "sft"}
     drawn = {name for name, place in places.items() if place.set == "rl"}
     verified = {one.row.id for one in stages.verified.kept}
-    left = Counter(str(places[name].reason) for name in verified - learned - drawn)
-    found = [Stage("sft", len(verified), len(learned), 0, dict(left), ())]
-    if stages.settings.window.student is None or folder.has("window"):
+    found = []
+    if verified or learned:
+        found.append(_drawn("sft", verified, learned, places))
+    if settings.window.student is None or folder.has("window") or "window" in settings.skip:
         window = stages.in_window(learned)
-        found.append(_stage(window, len(window.kept) + len(window.dropped) + len(window.waiting)))
-        names = {one.row.id for one in window.kept}
-        left = Counter(str(places[name].reason) for name in names - drawn)
-        found.append(Stage("rl", len(names), len(drawn), 0, dict(left), ()))
+        if "window" not in settings.skip:
+            found.append(_stage(window))
+        found.append(_drawn("rl", {one.row.id for one in window.kept}, drawn, places))
     return found
 
 
-def pass_rates(folder: Folder, step: str) -> dict[int, int]:
-    """How many questions were answered right how often, in a sampling step; empty if it was not run."""
-    return dict(sorted(Counter(one.right for one in folder.verdicts(step, Passes).values()).items()))
+def _drawn(name: str, candidates: set[str], chosen: set[str], places: Mapping[str, Placed]) -> Stage:
+    """A set, out of those that it could be made of."""
+    if chosen - candidates:
+        raise ConfigError(f"the set {name} was cut with other settings", "run foveal curate split again")
+    left = Counter(TO_RL if places[one].set == RL else str(places[one].reason) for one in candidates - chosen)
+    return Stage(
+        name, len(candidates), len(chosen), 0, dict(sorted(left.items(), key=lambda one: (-one[1], one[0]))), ()
+    )

@@ -5,6 +5,7 @@ Drawn from card.json (`foveal curate card`) and the pictures beside it alone; th
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -198,14 +199,14 @@ def _examples(examples: Sequence[Facts], folder: Path) -> Html:
     groups: dict[str | None, list[Facts]] = {}
     for example in examples:
         groups.setdefault(example["reason"], []).append(example)
-    shown = []
+    shown, words = [], Counter[str]()
     for reason, group in groups.items():
-        shown.append(tag("h4", "kept" if reason is None else f"dropped: {reason}"))
+        fate = "kept" if reason is None else "to reinforcement learning" if reason in TO_RL else "dropped"
+        words[fate] += len(group)
+        shown.append(tag("h4", f"{fate}: {reason}" if fate == "dropped" else fate))
         shown.append(tag("ol", *(_example(example, folder) for example in group), class_="cards"))
-    kept = len(groups.get(None, []))
-    words = [f"{kept} kept"] if kept else []
-    words += [f"{len(examples) - kept} dropped"] if len(examples) > kept else []
-    return tag("details", tag("summary", f"{count(len(examples), 'example')}: {', '.join(words)}"), *shown)
+    said = ", ".join(f"{number} {fate}" for fate, number in words.items())
+    return tag("details", tag("summary", f"{count(len(examples), 'example')}: {said}"), *shown)
 
 
 def _example(example: Facts, folder: Path) -> Html:

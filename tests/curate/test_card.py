@@ -1,0 +1,354 @@
+import asyncio
+import itertools
+import json
+import re
+from collections import Counter
+
+import pytest
+import yaml
+
+from foveal.curate.adding import AddedFigures, FileFigures, SourceFigures
+from foveal.curate.card import collect, write_card
+from foveal.curate.cardtext import hub_licence, readme
+from foveal.curate.folder import Passes
+from foveal.curate.leaks import CheckVerdict
+from foveal.curate.lengths import histogram, lengths_of, quantile
+from foveal.curate.rejects import Reject
+from foveal.curate.settings import CurateSettings
+from foveal.curate.split import split
+from foveal.curate.stages import Stages
+from foveal.curate.synthesis import run_of, synthesize, verify
+from foveal.errors import ConfigError, RecordError
+from foveal.policy.base import Generation
+from foveal.policy.paid import Ceiling, Ledger
+from foveal.policy.scripted import ScriptedPolicy
+from foveal.records import RunWriter, scan_run
+from foveal.tools.base import Cell
+from foveal.tools.session import Tools
+from foveal.trajectory import Question, StopReason, Trajectory, Turn
+from foveal.view import render_curation
+
+
+class Shell:
+    async def open(self, images):
+        return self
+
+    async def run(self, code, timeout):
+        return Cell("ok", "", "", None, (), 0.1, False)
+
+    async def image(self, name):
+        return None
+
+    async def close(self):
+        pass
+
+
+def settings(**changes):
+    values = {
+        "teachers": [
+            {"name": "alice", "policy": "http://me:secret@10.0.0.1/v1", "price": {"prompt": 2.0, "completion": 10.0}},
+            {"name": "bob", "policy": "b"},
+        ],
+        "student": {"policy": "http://student/v1"},
+        "verify": {"placeholders": True},
+        "split": {"held_out": 0.3},
+    }
+    return CurateSettings.model_validate(values | changes)
+
+
+def teacher(messages):
+    """Right at even numbers."""
+    number = int(messages[1].text.split()[2].rstrip("?"))
+    look = "<think>I look.</think>\n<code>\n```python\nf(1)\n```\n</code>"
+    answer = number if number % 2 == 0 else "no idea"
+    return look if len(messages) == 2 else f"<think>Well.</think><answer>{answer}</answer>"
+
+
+def add_figures(folder, name="s", licence="CC BY 4.0", **rejected):
+    kept = (folder / "questions.jsonl").read_text().count("\n") if (folder / "questions.jsonl").exists() else 2
+    rows = kept + sum(rejected.values())
+    file = FileFigures(name="a.jsonl", sha256="ab" * 32, size=1234, rows=rows)
+    source = SourceFigures(
+        name=name, licence=licence, url="https://you:secret@example.org/a_b", files=(file,), rows=rows, kept=kept,
+        rejected=rejected,
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sources.json").write_text(AddedFigures(settings={}, sources=(source,)).model_dump_json())
+    rejects = [Reject(source=name, file="a.jsonl", row=n, reason=why, message="is no row", said=f"row {n}")
+               for why, count in rejected.items() for n in range(count)]  # fmt: skip
+    (folder / "rejects.jsonl").write_text("".join(f"{one.model_dump_json()}\n" for one in rejects))
+
+
+@pytest.fixture
+def curated(curation, asked):
+    """20 questions: q0, q1 leak; q2, q3 are easy; q4 ... q9 are solved, q4 always and q5 once; alice and bob were asked
+    the rest: she is right at even ones, he never."""
+
+    def make(chosen, name="curation"):
+        folder = curation(20, name)
+        names = [question.row.id for question in folder.questions()]
+        add_figures(folder.path, duplicate=6, no_answer=1)
+        leak = {"benchmark": "b", "item": "1", "distance": 0, "words": 9}
+        folder.write_verdicts("check", [CheckVerdict(id=n, picture=leak if n in ("q0", "q1") else None) for n in names])
+        easy = {"q2": 3, "q3": 8}
+        folder.write_verdicts("difficulty", [Passes(id=n, samples=8, right=easy.get(n, 2)) for n in names[2:]])
+        rates = {"q4": 8, "q5": 1, "q6": 7, "q7": 4, "q8": 4, "q9": 4}
+        folder.write_verdicts("benefit", [Passes(id=n, samples=8, right=rates.get(n, 0)) for n in names[4:]])
+        idle = ScriptedPolicy(lambda messages: "<think>I guess.</think><answer>none</answer>", "bob-model")
+        who = {
+            "alice": asked(ScriptedPolicy(teacher, "alice-model"), tools=Tools(code=Shell())),
+            "bob": asked(idle, tools=Tools(code=Shell())),
+        }
+        questions = Stages(folder, chosen).asked
+        asyncio.run(synthesize(folder, chosen, who, questions))
+        verify(folder, chosen, questions)
+        return folder
+
+    return make
+
+
+def by_step(card):
+    return {one.step: (one.rows_in, one.rows_out, one.waiting, one.dropped) for one in card.stages}
+
+
+def test_a_card_tells_the_whole_way(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    sets = split(folder, chosen)
+    card = collect(folder, chosen)
+    assert by_step(card) == {
+        "sources": (27, 20, 0, {"duplicate": 6, "no_answer": 1}),
+        "check": (20, 18, 0, {"leak of picture": 2}),
+        "difficulty": (18, 16, 0, {"too easy": 2}),
+        "benefit": (16, 10, 0, {"solved": 6}),
+        "verify": (10, 5, 0, {"wrong": 5}),
+        "sft": (5, 5, 0, {}),
+        "window": (6, 5, 0, {"too easy with tools": 1}),
+        "rl": (5, 5, 0, {}),
+    }
+    held = {(one.set, one.part): one for one in card.sets}
+    assert sum(one.rows for one in card.sets if one.set == "sft") == 5
+    for (name, part), one in held.items():
+        assert one.rows == getattr(sets, name)[part] and (folder.path / one.file).is_file()
+    assert sum((one.families.get("even", 0) for one in card.sets if one.set == "sft"), 0) == 5
+    assert all(set(one.teachers) == {"alice"} for one in card.sets if one.set == "sft")
+    alice, bob = card.teachers
+    assert (alice.policy, alice.trajectories, alice.good, alice.solved, alice.failures) == (
+        *("alice-model", 10, 5, 5), {"wrong": 5},
+    )  # fmt: skip
+    assert (bob.trajectories, bob.good, bob.failures) == (10, 0, {"no_call": 10, "wrong": 10})
+    written = sum(len(turn.text) for one in scan_run(run_of(folder, "alice")) for turn in one.turns)
+    assert abs(alice.tokens - written / 4) <= 10
+    (lengths,) = card.lengths
+    assert (lengths.holds, lengths.count, lengths.estimated) == ("tools", 5, 5)
+    assert sum(one.count for one in lengths.histogram) == 5
+
+
+def test_examples_show_question_answer_picture_and_reason(curated):
+    chosen = settings()
+    stages = {one.step: one.examples for one in collect(curated(chosen), chosen).stages}
+    first = stages["check"][0]
+    assert (first.id, first.text, first.gold, first.pictures, first.reason) == (
+        *("q2", "What is 2?", ("2",), ("pictures/1.png",)), None,
+    )  # fmt: skip
+    assert [(one.id, one.reason) for one in stages["check"]] == [
+        *((f"q{number}", None) for number in (2, 3, 4, 5)),
+        *((f"q{number}", "leak of picture") for number in (0, 1)),
+    ]
+    rejected = stages["sources"]
+    assert [one.reason for one in rejected] == ["duplicate"] * 4 + ["no_answer"]
+    assert (rejected[1].id, rejected[1].text) == ("s a.jsonl row 1", "is no row\nrow 1")
+
+
+def test_pass_rates_say_what_becomes_of_each_question(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    verdicts = folder.verdicts("benefit", Passes)
+    verdicts["q7"] = Passes(id="q7", samples=6, right=3, unscored=2)
+    folder.write_verdicts("benefit", verdicts.values())
+    difficulty, benefit = collect(folder, chosen).rates
+    assert difficulty.counts == (0, 0, 16, 1, 0, 0, 0, 0, 1)
+    assert difficulty.fates == ("hard",) * 3 + ("too easy",) * 6
+    assert benefit.counts == (10, 1, 0, 0, 2, 0, 0, 1, 1) and benefit.unfinished == 1
+    assert benefit.fates == ("cold start", *("in the window",) * 7, "too easy with tools")
+    other = collect(folder, settings(window={"student": {"policy": "x"}})).rates
+    assert [one.step for one in other] == ["difficulty", "benefit"] and set(other[1].fates) == {"cold start", "solved"}
+    assert collect(folder, settings(skip=["difficulty"])).rates[0].step == "benefit"
+
+
+def test_a_curation_that_has_just_begun_has_a_card(curation):
+    folder = curation(2)
+    card = collect(folder, settings())
+    assert (card.questions, card.stages, card.sets, card.spent) == (2, (), (), ())
+    text = write_card(folder, card).read_text()
+    assert "## Sets" not in text and "configs" not in text
+    assert render_curation(folder.path).is_file()
+
+
+def test_without_teachers_there_is_a_set_for_reinforcement_learning(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    (folder.path / "verdicts" / "verify.jsonl").unlink()
+    split(folder, chosen)
+    card = collect(folder, chosen)
+    assert [one.step for one in card.stages] == ["sources", "check", "difficulty", "benefit", "window", "rl"]
+    assert {one.set for one in card.sets} == {"rl"} and card.lengths == ()
+
+
+def test_what_was_paid_is_on_the_card(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    for step, policy in (("synthesis", "alice-model"), ("benefit", "someone")):
+        ledger = Ledger(folder.run(step) / "ledger.sqlite", {}, Ceiling())
+        ledger.keep("a", policy, Generation("x", "stop", 1_000_000, 100_000))
+        ledger.keep("b", policy, Generation("x", "stop", 0, 100_000))
+        ledger.close()
+    spent = {one.step: (one.calls, one.tokens, one.money) for one in collect(folder, chosen).spent}
+    assert spent == {"benefit": (2, 1_200_000, 0.0), "synthesis": (2, 1_200_000, 4.0)}
+    assert "| synthesis | 2 | 1,200,000 | 4.00 |" in readme(collect(folder, chosen))
+
+
+def test_reasoning_has_its_own_licence_length_and_place(curated):
+    chosen = settings(long_cot={"share": 0.5}, split={})
+    folder = curated(chosen)
+    add_figures(folder.run("long-cot") / "source", "thoughts", licence="My own", no_question=1)
+    with RunWriter(folder.run("long-cot")) as writer:
+        for number in range(9):
+            turn = Turn(text="<think>" + "so " * 400 + "</think><answer>1</answer>")
+            question = Question(id=f"thoughts-{number}", text="Why?", gold=("1",))
+            writer.write(
+                Trajectory(id=question.id, question=question, policy="long-cot", profile="foveal", turns=(turn,),
+                           answer="1", stop_reason=StopReason.ANSWERED)
+            )  # fmt: skip
+    split(folder, chosen)
+    card = collect(folder, chosen)
+    (sft,) = (one for one in card.sets if one.set == "sft")
+    assert (sft.rows, sft.reasoning, sft.teachers) == (10, 5, {"alice": 5, "long-cot": 5})
+    assert sft.families == {"even": 5}
+    assert [(one.holds, one.count) for one in card.lengths] == [("tools", 5), ("reasoning", 5)]
+    assert card.lengths[1].quantiles["min"] > card.lengths[0].quantiles["max"]
+    assert [(one.name, one.holds, one.licence) for one in card.sources] == [
+        ("s", "questions", "CC BY 4.0"),
+        ("thoughts", "reasoning", "My own"),
+    ]
+    assert header(readme(card))["license"] == ["cc-by-4.0", "other"]
+    assert header(readme(card))["license_name"] == "My own"
+
+
+def header(text):
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_the_header_is_the_one_of_the_hub(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    split(folder, chosen)
+    card = collect(folder, chosen)
+    said = header(readme(card))
+    assert said["license"] == ["cc-by-4.0"] and said["size_categories"] == ["n<1K"]
+    assert said["pretty_name"] == "curation" and "visual-question-answering" in said["task_categories"]
+    files = [file for config in said["configs"] for file in config["data_files"]]
+    assert [config["config_name"] for config in said["configs"]] == ["sft", "rl"]
+    assert all((folder.path / file["path"]).stat().st_size for file in files)
+    odd = header(readme(card.model_copy(update={"name": 'a: "b" #c\n\x85\u2028😀'})))
+    assert odd["pretty_name"] == 'a: "b" #c   😀'
+
+
+def test_licences_by_the_names_of_the_hub():
+    names = ["MIT", "Apache-2.0", "CC BY-NC 4.0", "cc_by_sa_4.0", " ", None, "Ask Joe"]
+    assert [hub_licence(name) for name in names] == [
+        *("mit", "apache-2.0", "cc-by-nc-4.0", "cc-by-sa-4.0", "unknown", "unknown", "other"),
+    ]
+
+
+def test_text_of_others_stays_in_its_cell(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    lines = (folder.path / "questions.jsonl").read_text().splitlines()
+    hostile = "`x` | <script>alert(1)</script>\n\n# *Big* [a](javascript:b) ~~c~~ <!-- "
+    changed = {**json.loads(lines[0]), "text": hostile, "gold": ["a|b"]}
+    (folder.path / "questions.jsonl").write_text("\n".join([json.dumps(changed), *lines[1:]]) + "\n")
+    text = readme(collect(folder, chosen))
+    (row,) = (line for line in text.splitlines() if "alert(1)" in line)
+    assert "<script>" not in text and len(re.findall(r"(?<!\\)\|", row)) == 5
+    assert r"\`x\` \| &lt;script&gt;" in row and r"\# \*Big\* \[a\](javascript:b)" in row and r"a\|b" in row
+
+
+def test_no_password_leaves_the_folder(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    write_card(folder, collect(folder, chosen))
+    page = render_curation(folder.path).read_text()
+    written = [page, *((folder.path / name).read_text() for name in ("README.md", "card.json"))]
+    assert not any("secret" in text for text in written)
+    assert "<https://example.org/a_b>" in written[1] and "http://10.0.0.1/v1" in written[2]
+
+
+def test_the_same_curation_gives_the_same_bytes(curated):
+    chosen, made = settings(), []
+    for parent in ("one", "two"):
+        folder = curated(chosen, f"{parent}/curation")
+        split(folder, chosen)
+        write_card(folder, collect(folder, chosen))
+        render_curation(folder.path)
+        made.append([(folder.path / name).read_bytes() for name in ("card.json", "README.md", "page.html")])
+        write_card(folder, collect(folder, chosen))
+        assert (folder.path / "card.json").read_bytes() == made[-1][0], "writing it again changes nothing"
+    assert made[0] == made[1]
+
+
+def test_sets_that_were_cut_otherwise_are_not_told_as_these(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    split(folder, chosen)
+    with pytest.raises(ConfigError, match="set rl was cut with other settings"):
+        collect(folder, settings(window={"lowest": 0.5}))
+    with pytest.raises(ConfigError, match="set sft was cut with other settings"):
+        collect(folder, settings(difficulty={"most_right": 1}))
+    (folder.path / "sft" / "train" / "trajectories.jsonl").write_text("")
+    with pytest.raises(ConfigError, match="not whole"):
+        collect(folder, chosen)
+
+
+def test_a_card_of_somebody_else_is_left_alone(curation):
+    folder = curation(2)
+    (folder.path / "README.md").write_text("# Mine\n")
+    with pytest.raises(ConfigError, match="not written by foveal"):
+        write_card(folder, collect(folder, settings()))
+    assert (folder.path / "README.md").read_text() == "# Mine\n" and not (folder.path / "card.json").exists()
+
+
+def test_sources_that_cannot_be_read_are_told(curation):
+    folder = curation(2)
+    (folder.path / "sources.json").write_text("{")
+    with pytest.raises(RecordError, match=r"sources\.json cannot be read"):
+        collect(folder, settings())
+
+
+def test_long_questions_are_shown_in_part(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    lines = (folder.path / "questions.jsonl").read_text().splitlines()
+    changed = {**json.loads(lines[0]), "text": "é" * 5000, "gold": [str(n) for n in range(50)]}
+    (folder.path / "questions.jsonl").write_text("\n".join([json.dumps(changed), *lines[1:]]) + "\n")
+    shown = next(one for stage in collect(folder, chosen).stages for one in stage.examples if one.id == "q0")
+    assert len(shown.text) == 601 and len(shown.gold) == 4
+
+
+@pytest.mark.parametrize("lengths", [{0: 1}, {7: 3}, {n: 1 for n in range(1000)}, {100: 500, 101: 499, 90_000: 1}])
+def test_every_length_is_in_its_bin(lengths):
+    bins = histogram(Counter(lengths))
+    assert len(bins) <= 20 and sum(one.count for one in bins) == sum(lengths.values())
+    for one in bins:
+        assert one.count == sum(n for t, n in lengths.items() if t >= one.start and (one.end is None or t < one.end))
+    assert all(before.end == after.start for before, after in itertools.pairwise(bins))
+    assert bins[0].start == 0 and (bins[-1].end is None) == (90_000 in lengths)
+
+
+def test_quantiles_are_lengths_that_there_are():
+    lengths = Counter(range(1, 101))
+    assert [quantile(lengths, percent) for percent in (5, 50, 95, 99)] == [5, 50, 95, 99]
+    said = lengths_of("tools", Counter({10: 3, 20: 1}), 0)
+    assert said.mean == 12.5 and said.quantiles == {
+        **{"min": 10, "5 %": 10, "25 %": 10, "50 %": 10, "75 %": 10, "95 %": 20, "max": 20},
+    }
