@@ -1,4 +1,5 @@
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,14 +72,14 @@ class RawServer:
         finally:
             writer.close()
 
-    def play(self, client: Callable[[str], Awaitable[Any]], host: str = "127.0.0.1") -> Any:
+    def play(self, client: Callable[[str], Awaitable[Any]], tls: ssl.SSLContext | None = None) -> Any:
         """Serve while `client(url)` runs."""
 
         async def run() -> Any:
-            server = await asyncio.start_server(self.serve, host, 0)
+            server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=tls)
             port = server.sockets[0].getsockname()[1]
             try:
-                return await client(f"http://{host if ':' not in host else f'[{host}]'}:{port}")
+                return await client(f"http://127.0.0.1:{port}")
             finally:
                 server.close()
                 for task in (tasks := asyncio.all_tasks() - {asyncio.current_task()}):

@@ -1,7 +1,10 @@
 """The guard of fetching: which addresses are public, and that the connection goes to the one that was checked."""
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 from ipaddress import ip_address
 
 import httpx
@@ -270,3 +273,33 @@ def test_servers_that_fail(raw_server, reply, said):
 def test_the_systems_resolver():
     assert asyncio.run(resolved("127.1", 80)) == ["127.0.0.1"]
     assert set(asyncio.run(resolved("localhost", 80))) <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_the_certificate_is_checked_for_the_name_though_the_connection_goes_to_an_address(tmp_path, raw_server):
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=a.example"]
+    names_of = ["-addext", "subjectAltName=DNS:a.example", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*made, *names_of], check=True, capture_output=True)
+    trusted = ssl.create_default_context(cafile=cert)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(cert, key)
+    asked_for = []
+    served.sni_callback = lambda connection, name, context: asked_for.append(name)
+    server = raw_server(OK)
+
+    async def client(url):
+        port = url.rpartition(":")[2]
+        resolve = names(a_example=["127.0.0.1"], b_example=["127.0.0.1"])
+        mine = httpx.AsyncHTTPTransport(verify=trusted)
+        for transport, name, good in ((mine, "a", True), (mine, "b", False), (None, "a", False)):
+            fetcher = Fetcher(allowed=lambda address: True, resolve=resolve, transport=transport)
+            if good:
+                assert (await fetcher.get(f"https://{name}.example:{port}/")).content == b"hi"
+            else:  # another name than the certificate's; a certificate that nobody vouches for
+                with pytest.raises(SearchError, match="ConnectError"):
+                    await fetcher.get(f"https://{name}.example:{port}/")
+
+    server.play(client, tls=served)
+    assert asked_for == ["a.example", "b.example", "a.example"]
+    assert server.requests == 1
