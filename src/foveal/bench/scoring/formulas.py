@@ -12,10 +12,12 @@ from foveal.reward.symbolic import symbolic
 from foveal.reward.text import normalise, unwrapped
 from foveal.trajectory import Question
 
-_INTEGER = re.compile(r"\s*([+-]?\d+)(?:\.0*)?\s*")
+_INTEGER = re.compile(r"\s*([+-]?\d{1,40})(?:\.0*)?\s*")
 _OPENING, _CLOSING = "([{", ")]}"
 _NOTHING = re.compile(r"\^\{?\\circ\}?|°|\\degree|\\!\s*|\\[,;:]|\\left(?![a-z])|\\right(?![a-z])")
 """Marks of degrees, and of typesetting."""
+_NAME = re.compile(r"\s*\\?[A-Za-z]+(?:_(?:\{[^{}=]*\}|\w))?\s*(?:\([A-Za-z, ]*\))?\s*=(?!.*=)", re.DOTALL)
+"""A name and an equals sign, the only one: `y =`, `a_{n} =`, `f(x) =`; not `2x + z =`."""
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*(?:\\in|∈)\s*")
 _PERCENT = re.compile(r"(.*\d)\s*(?:\\?%|percent)", re.DOTALL)
 _UNIT = re.compile(
@@ -35,11 +37,11 @@ def formula(answer: str, question: Question) -> float | None:
     given, golds = final(answer), [final(gold) for gold in question.gold]
     if normalise(given) in map(normalise, golds):
         return 1.0
-    for right in (choice(given, question), number(given, golds, Fraction(0), Fraction(0))):
-        if right is not None:
-            return float(right)
+    rulings = (choice(answer, question), choice(given, question), number(given, golds, Fraction(0), Fraction(0)))
+    if (right := next((ruling for ruling in rulings if ruling is not None), None)) is not None:
+        return float(right)
     pairs = [pair for gold in golds if (pair := without_units(given, gold)) is not None]
-    return 1.0 if any(_equal(*pair) for pair in pairs) else None
+    return 1.0 if any(_same(given, gold, Fraction(0)) for given, gold in pairs) else None
 
 
 def final(text: str) -> str:
@@ -67,10 +69,6 @@ def _split_unit(text: str) -> tuple[str, str]:
     if unit := _UNIT.fullmatch(text):
         return unit[1], unit[2].casefold().rstrip("s")
     return text, ""
-
-
-def _equal(answer: str, gold: str) -> bool:
-    return number(answer, [gold], Fraction(0), Fraction(0)) or symbolic(answer, [gold])
 
 
 def integer(answer: str, question: Question) -> float:
@@ -131,8 +129,9 @@ def _same(answer: str, gold: str, tolerance: Fraction) -> bool:
     right = number(answer, [gold], Fraction(0), tolerance)
     if right is not None:
         return right
-    value = gold.partition("=")[2]  # of `I = q / 2` the right side will do
-    return symbolic(answer, [gold]) or (bool(value) and "=" not in answer and _same(answer, value.strip(), tolerance))
+    if named := _NAME.match(gold):  # of `I = q / 2` the right side will do
+        return symbolic(answer, [gold]) or ("=" not in answer and _same(answer, gold[named.end() :].strip(), tolerance))
+    return symbolic(answer, [gold])
 
 
 def _is_number(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 
-from foveal.bench.scoring.words import plain
+from foveal.bench.scoring.words import equal_words
 from foveal.trajectory import Question
 
 _NUMBER = re.compile(r"[-+]?[.]?\d+(?:,\d\d\d)*[.]?\d*(?:[eE][-+]?\d+)?")
@@ -20,7 +20,7 @@ def entity(answer: str, question: Question) -> float | None:
     """
     if question.meta.get("question_type") == "numerical":
         return float(_in_range(read_numbers(answer), (float(question.gold[0]), float(question.gold[-1]))))
-    return 1.0 if plain(answer) in {plain(gold) for gold in question.gold} else None
+    return 1.0 if equal_words(answer, question.gold) else None
 
 
 def read_numbers(text: str) -> list[float]:

@@ -8,6 +8,9 @@ from foveal.reward.number import read_quantity
 from foveal.reward.text import normalise, unwrapped
 from foveal.trajectory import Question
 
+_EXACT = 10**15
+"""Larger numbers have no places to round to."""
+
 
 def typed(answer: str, question: Question) -> float | None:
     """1 or 0 where the answer can be read as `question.meta["answer_type"]` says; else None.
@@ -34,6 +37,8 @@ def typed(answer: str, question: Question) -> float | None:
 def _as(value: Fraction, kind: str, places: object) -> Fraction:
     if kind == "integer":
         return Fraction(int(value))
+    if abs(value) >= _EXACT:
+        return value
     # Rounded as a float, because the benchmark does: round(2.675, 2) is 2.67.
     return Fraction(str(round(float(value), int(places) if isinstance(places, int | float | str) else 1)))
 

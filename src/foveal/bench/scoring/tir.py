@@ -36,8 +36,9 @@ def by_task(answer: str, question: Question) -> float | None:
     return None if right is None else float(right)
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(digits) for digits in _DIGITS.findall(text)]
+def _numbers(text: str) -> list[str]:
+    """The numbers of a text as digits without leading zeros, which may be thousands."""
+    return [digits.lstrip("0") or "0" for digits in _DIGITS.findall(text)]
 
 
 def _overlap(answer: str, gold: str) -> float:
@@ -50,6 +51,6 @@ def _in_place(answer: str, gold: str, side: int) -> float:
     return sum(a == b for a, b in zip(given, right, strict=True)) / len(right) if given and right else 0.0
 
 
-def _run(text: str, length: int) -> list[int]:
+def _run(text: str, length: int) -> list[str]:
     """The first so many numbers with nothing but commas and spaces between; empty if there are none."""
     return next((found for run in _RUN.findall(text) if len(found := _numbers(run)) == length), [])
