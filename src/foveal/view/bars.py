@@ -58,7 +58,9 @@ def legend(entries: Sequence[tuple[str, str, str | None]]) -> Html:
         entries: Words, class name of the color, and a number if there is one.
     """
     keys = [
-        tag("span", tag("span", class_=f"swatch {kind}"), words, tag("b", number) if number else None, class_="key")
+        tag(
+            "span", tag("span", class_=f"swatch {kind}"), words, " ", tag("b", number) if number else None, class_="key"
+        )
         for words, kind, number in entries
     ]
     return tag("p", *keys, class_="keys-of-colors")

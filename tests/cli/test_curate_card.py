@@ -1,0 +1,125 @@
+import json
+
+import pytest
+from PIL import Image
+
+from foveal.cli import main
+from foveal.curate.folder import Folder, Passes
+
+COUNT = 6
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Six raw rows with pictures and one without a question; no model is needed for what is done with them."""
+    (tmp_path / "raw").mkdir()
+    rows = [{"q": f"What is {n}?", "pic": f"{n}.png", "a": n} for n in range(COUNT)]
+    for number in range(COUNT):
+        Image.new("RGB", (64, 64), (40 * number, 0, 99)).save(tmp_path / "raw" / f"{number}.png")
+    rows.append({"q": "", "pic": "0.png", "a": 1})
+    (tmp_path / "raw" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = tmp_path / "curate.toml"
+    file.write_text(f"""
+skip = ["check"]
+[[sources]]
+name = "raw"
+path = "{tmp_path / "raw" / "rows.jsonl"}"
+licence = "CC0-1.0"
+columns = {{ question = "q", images = "pic", answer = "a" }}
+""")
+    return file
+
+
+@pytest.fixture
+def curate(config, tmp_path, capsys):
+    """Runs a step in `tmp_path / "set"`: its exit code, figures and words."""
+
+    def run(step, *words):
+        out = tmp_path / "figures.json"
+        out.unlink(missing_ok=True)
+        with pytest.raises(SystemExit) as end:
+            main(
+                ["curate", step, "--config", str(config), "--folder", str(tmp_path / "set"), "--json", str(out), *words]
+            )
+        said = capsys.readouterr()
+        return end.value.code, json.loads(out.read_text()) if out.exists() else {}, said.out + said.err
+
+    return run
+
+
+def view(*words):
+    with pytest.raises(SystemExit) as end:
+        main(["view", *map(str, words)])
+    return end.value.code
+
+
+def measure(folder):
+    """What a student would have come to: it answers 0 without tools, and 1 to 4 with them half of the time."""
+    curation = Folder(folder)
+    names = [one.row.id for one in curation.questions()]
+    curation.write_verdicts("difficulty", [Passes(id=n, samples=8, right=8 if n == names[0] else 0) for n in names])
+    curation.write_verdicts("benefit", [Passes(id=n, samples=8, right=0 if n == names[-1] else 4) for n in names[1:]])
+
+
+def test_a_card_as_far_as_the_curation_has_come(curate, tmp_path, capsys):
+    folder = tmp_path / "set"
+    assert curate("add")[0] == 0
+    code, figures, said = curate("card")
+    assert code == 0 and figures == {
+        **{"step": "card", "questions": 6, "sources.rows_in": 7, "sources.rows_out": 6, "sources.waiting": 0},
+        **{"sources.dropped.no_question": 1},
+    }
+    assert said.splitlines()[-2:] == [str(folder / "README.md"), str(folder / "page.html")]
+    measure(folder)
+    assert curate("split")[0] == 0
+    code, figures, _ = curate("card")
+    assert code == 0 and figures["difficulty.dropped.too easy"] == 1 and figures["benefit.rows_out"] == 1
+    assert (figures["window.rows_out"], figures["rl.rows_out"], figures["rl.train"]) == (4, 4, 4)
+    text = (folder / "README.md").read_text()
+    assert "license:\n- cc0-1.0" in text and "| rl: reinforcement learning | train | 4 | 4 |" in text
+    assert "in the window <b>4</b>" in (folder / "page.html").read_text()
+    assert json.loads((folder / "card.json").read_text())["settings"]["skip"] == ["check"]
+
+
+def test_view_draws_a_curation(curate, tmp_path, capsys):
+    folder = tmp_path / "set"
+    curate("add")
+    assert view(folder) == 2
+    assert "fix: write it: foveal curate card" in capsys.readouterr().err
+    measure(folder)
+    curate("split")
+    curate("card")
+    (folder / "page.html").unlink()
+    assert view(folder) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "page.html") and (folder / "page.html").is_file()
+    assert view(folder, "--out", tmp_path / "site") == 0
+    assert (tmp_path / "site" / "page.html").read_bytes() == (folder / "page.html").read_bytes()
+    assert list((tmp_path / "site" / "pictures").iterdir())
+
+
+def test_other_thresholds_need_other_sets(curate, tmp_path):
+    curate("add")
+    measure(tmp_path / "set")
+    curate("split")
+    code, figures, said = curate("card", "--window.highest", "0.25")
+    assert (code, figures) == (2, {}) and "fix: run foveal curate split again" in said
+    assert curate("split", "--window.highest", "0.25")[0] == 0
+    assert curate("card", "--window.highest", "0.25")[1]["window.dropped.too easy with tools"] == 4
+
+
+def test_what_cannot_be_told_is_code_2(curate, tmp_path):
+    code, _, said = curate("card")
+    assert code == 2 and "holds no questions yet" in said
+    curate("add")
+    (tmp_path / "set" / "README.md").write_text("# My own words")
+    code, _, said = curate("card")
+    assert code == 2 and "was not written by foveal" in said
+    assert (tmp_path / "set" / "README.md").read_text() == "# My own words"
+
+
+def test_the_real_command_runs_without_a_warning(foveal, config):
+    for step in ("add", "card"):
+        done = foveal("curate", step, "--config", config, "--folder", "set")
+        assert (done.returncode, done.stderr) == (0, "")
+    done = foveal("view", "set")
+    assert done.returncode == 0 and done.stdout.strip().endswith("page.html")
