@@ -234,7 +234,7 @@ def fits(trajectory: Trajectory, form: str) -> bool:
             messages.append(Message(role="user", parts=turn.observation_parts))
     if form == "llamafactory" and messages[-1].role == "user":
         messages.pop()
-    words = TOKENS | (MARKS if form == "llamafactory" else set())
+    words = {"trl": TOKENS, "llamafactory": MARKS | TOKENS, "hub-folder": set()}[form]
     for message in messages:
         texts = re.split(
             "\0IMAGE\0", "".join(p.text if isinstance(p, TextPart) else "\0IMAGE\0" for p in message.parts)

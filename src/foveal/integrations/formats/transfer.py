@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from foveal.curate.questions import QuestionRow, read_questions
 from foveal.errors import ConfigError, InputError, RecordError
+from foveal.integrations.formats.conversation import from_trajectory, to_trajectory
 from foveal.integrations.formats.dialogue import (
     Dialogue,
     Picture,
@@ -20,8 +21,6 @@ from foveal.integrations.formats.dialogue import (
     Unfit,
     Where,
     first_issue,
-    from_trajectory,
-    to_trajectory,
 )
 from foveal.integrations.formats.outbox import Outbox
 from foveal.integrations.formats.pictures import portable, read, stored, write_by_content

@@ -40,6 +40,7 @@ def write_trajectories(dialogues: Iterable[Dialogue], out: Outbox) -> None:
     with Shards(out.folder, "train", RUN) as shards:
         for dialogue in dialogues:
             with out.row(dialogue.where):
+                refuse_tokens(dialogue.lines)
                 shards.write({"id": dialogue.id, **columns(dialogue)})
 
 
@@ -71,12 +72,7 @@ def read(source: Path) -> Iterator[Dialogue | Task | Reject]:
 
 
 def columns(dialogue: Dialogue) -> Row:
-    """`messages`, `images` and `foveal` of a conversation.
-
-    Raises:
-        Unfit: A text holds a word that stands for a picture.
-    """
-    refuse_tokens(dialogue.lines)
+    """`messages`, `images` and `foveal` of a conversation."""
     return {
         "messages": messages(dialogue.lines),
         "images": [{"bytes": picture} for picture in dialogue.pictures],
