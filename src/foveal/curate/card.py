@@ -36,7 +36,7 @@ from foveal.curate.sampling import ASKED
 from foveal.curate.sets import LONG_COT, RL, SFT
 from foveal.curate.settings import AskedSettings, CurateSettings
 from foveal.curate.split import Placed
-from foveal.curate.stages import Verified, VerifiedTry
+from foveal.curate.stages import Stages, Verified, VerifiedTry
 from foveal.curate.synthesis import SYNTHESIS, run_of
 from foveal.curate.verification import length
 from foveal.errors import ConfigError
@@ -64,14 +64,14 @@ def collect(folder: Folder, settings: CurateSettings) -> Card:
         ConfigError: The sets were cut with other settings, or are not whole.
         RecordError: What a step wrote cannot be read.
     """
-    stages = funnel(folder, settings)
-    rows = {one.row.id: one.row for one in folder.questions()}
+    way = Stages(folder, settings)
+    rows = {one.row.id: one.row for one in way.questions}
     sets, lengths = _cold_start(folder) if folder.has("split") else ([], [])
     return Card(
         foveal=__version__,
         name=folder.path.resolve().name,
         questions=len(rows),
-        stages=tuple(_stage(stage, rows, folder.path) for stage in stages),
+        stages=tuple(_stage(stage, rows, folder.path) for stage in funnel(way)),
         rates=tuple(_rates(folder, settings)),
         sources=tuple(_sources(folder, settings)),
         teachers=tuple(_teachers(folder, settings)),

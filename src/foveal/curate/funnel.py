@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foveal.curate.adding import SOURCES, AddedFigures
-from foveal.curate.folder import Folder
 from foveal.curate.sets import RL
-from foveal.curate.settings import CurateSettings
 from foveal.curate.split import Placed
 from foveal.curate.stages import Sieved, Stages
 from foveal.errors import ConfigError, RecordError
@@ -40,7 +38,7 @@ class Stage(NamedTuple):
     examples: tuple[Example, ...]
 
 
-def funnel(folder: Folder, settings: CurateSettings) -> list[Stage]:
+def funnel(stages: Stages) -> list[Stage]:
     """The steps in order, as far as they were run.
 
     The row `benefit` lets out what the student did not solve, for the cold start; what it solved goes on to `window`.
@@ -49,8 +47,7 @@ def funnel(folder: Folder, settings: CurateSettings) -> list[Stage]:
         ConfigError: The sets were cut with other settings.
         RecordError: What the steps wrote cannot be read.
     """
-    stages = Stages(folder, settings)
-    found = []
+    folder, settings, found = stages.folder, stages.settings, list[Stage]()
     if (taken := taken_from(folder.path)) is not None:
         rows, rejected = sum(source.rows for source in taken.sources), dict(taken.rejected.most_common())
         found.append(Stage("sources", rows, len(stages.questions), 0, rejected, ()))
@@ -61,7 +58,7 @@ def funnel(folder: Folder, settings: CurateSettings) -> list[Stage]:
             found.append(_stage(getattr(stages, name)))
         elif step != "verify":  # without teachers there are sets all the same
             return found
-    return found + _sets(folder, stages) if folder.has("split") else found
+    return found + _sets(stages) if folder.has("split") else found
 
 
 def taken_from(folder: Path) -> AddedFigures | None:
@@ -90,9 +87,10 @@ def _stage(sieved: Sieved) -> Stage:
     return Stage(sieved.step, rows_in, len(sieved.kept), len(sieved.waiting), counts, kept + dropped)
 
 
-def _sets(folder: Folder, stages: Stages) -> list[Stage]:
+def _sets(stages: Stages) -> list[Stage]:
     """The window, and what the sets hold of what came so far."""
-    places, settings = folder.verdicts("split", Placed), stages.settings
+    folder, settings = stages.folder, stages.settings
+    places = folder.verdicts("split", Placed)
     learned = {name for name, place in places.items() if place.set == "sft"}
     drawn = {name for name, place in places.items() if place.set == "rl"}
     verified = {one.row.id for one in stages.verified.kept}
