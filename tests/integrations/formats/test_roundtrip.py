@@ -13,7 +13,7 @@ from PIL import Image
 
 from foveal.curate.questions import read_questions
 from foveal.integrations.formats.transfer import bring, export
-from foveal.protocol import FOVEAL, Call, Code, parse_turn
+from foveal.protocol import DEEPEYES_V2, FOVEAL, Call, Code, Profile, parse_turn
 from foveal.records import RunWriter, read_run
 from foveal.trajectory import (
     CellResult,
@@ -61,9 +61,9 @@ SYSTEM = st.builds(lambda text: [Message(role="system", parts=(TextPart(text=tex
 
 
 @st.composite
-def turns(draw: st.DrawFn) -> Turn:
+def turns(draw: st.DrawFn, profile: Profile) -> Turn:
     text, finish = draw(SAID), draw(st.sampled_from(["stop", "stop", "length"]))
-    parsed = parse_turn(text, FOVEAL)
+    parsed = parse_turn(text, profile)
     call = None
     if finish == "stop" or parsed.closed:
         match parsed.action:
@@ -78,6 +78,7 @@ def turns(draw: st.DrawFn) -> Turn:
 
 @st.composite
 def trajectories(draw: st.DrawFn, name: str) -> Trajectory:
+    profile = draw(st.sampled_from([FOVEAL, DEEPEYES_V2]))
     few_shot = draw(PLAIN_MESSAGES) if not draw(st.integers(0, 4)) else []
     user = Message(role="user", parts=draw(PARTS) or (TextPart(text="?"),))
     prompt = (*draw(SYSTEM), *few_shot, user)
@@ -95,9 +96,9 @@ def trajectories(draw: st.DrawFn, name: str) -> Trajectory:
             )
         ),
         policy=draw(TEXTS),
-        profile="foveal",
+        profile=profile.name,
         prompt=prompt,
-        turns=tuple(draw(st.lists(turns(), max_size=4))),
+        turns=tuple(draw(st.lists(turns(profile), max_size=4))),
         answer=draw(st.none() | TEXTS),
         stop_reason=draw(st.sampled_from(StopReason)),
         error=draw(st.none() | TEXTS),

@@ -82,6 +82,12 @@ def test_the_released_rows_are_read(tmp_path):
     assert (question.row.text, question.row.gold) == ("Who? Put it in <answer>.", ("Ada",))
 
 
+def test_a_prompt_that_shows_other_pictures_than_the_row_holds_is_told_of(tmp_path):
+    row = {"prompt": [{"role": "user", "content": "<image>?"}], "images": [], "extra_info": {"question": "?"}}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "x.parquet")
+    assert bring(tmp_path / "x.parquet", "verl", tmp_path / "back").rejects[0].reason.startswith("1 times <image>")
+
+
 def test_two_rows_of_one_name_stay_two(tmp_path):
     row = {"prompt": [{"role": "user", "content": "?"}], "images": [], "extra_info": {"index": 4}}
     pq.write_table(pa.Table.from_pylist([row, row], schema=None), tmp_path / "x.parquet")

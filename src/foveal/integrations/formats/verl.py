@@ -67,12 +67,22 @@ def read(source: Path) -> Iterator[Task | Reject]:
 
 
 def _task(where: Where, row: Row) -> Task:
-    extra = fields(row, "extra_info")
+    extra, shown = fields(row, "extra_info"), tuple(pictures(row))
+    _check_marks(row.get("prompt"), len(shown))
     known = read_about(extra.get("foveal"))
     if known is None:
         known = About(text=_text(row, extra), gold=_gold(row, extra), family=_name(row.get("data_source")))
     name = where.name if extra.get("index") is None else str(extra["index"])
-    return Task(where, name, known.text, tuple(pictures(row)), known.gold, known.family, known.meta)
+    return Task(where, name, known.text, shown, known.gold, known.family, known.meta)
+
+
+def _check_marks(prompt: Any, count: int) -> None:
+    said = (
+        [message.get("content") for message in prompt if isinstance(message, dict)] if isinstance(prompt, list) else []
+    )
+    texts = [content for content in said if isinstance(content, str)]
+    if texts and (marks := sum(text.count(MARK) for text in texts)) != count:
+        raise Unfit(f"{marks} times {MARK} in the prompt for {count} pictures")
 
 
 def _text(row: Row, extra: Row) -> str:
