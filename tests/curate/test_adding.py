@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.curate.adding import add_sources
@@ -290,6 +292,39 @@ def test_two_processes_do_not_write_to_one_folder(raw, tmp_path):
 
     add_sources(tmp_path / "out", [made], on_row=meanwhile)
     assert refused
+
+
+def test_a_folder_within_its_source_is_refused(raw):
+    write_lines(raw / "a.jsonl", {"q": "Why?", "a": "x"})
+    with pytest.raises(ConfigError, match="within the source s"):
+        add_sources(raw / "sub" / "out", [source(raw)])
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from(["p.png", "<image>"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["bytes", "path", "A"]), inner, max_size=2)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(["q", "image", "a", "c", "t", "k"]), values), max_size=12))
+def test_whatever_rows_say_each_is_kept_or_set_aside(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("fuzz")
+    picture(folder / "p.png")
+    whole = {"q": "Why?", "image": ["p.png"], "a": "x", "c": ["x"], "t": [], "k": 1}
+    write_lines(folder / "a.jsonl", whole, *rows)
+    columns = {**COLUMNS, "choices": "c", "tags": "t", "id": "k"}
+    figures = add_sources(folder.with_name(folder.name + "-out"), [source(folder / "a.jsonl", columns=columns)])
+    assert figures.kept + figures.rejected.total() == 1 + len(rows)
+    assert len(read_questions([folder.with_name(folder.name + "-out") / "questions.jsonl"])) == figures.kept
 
 
 def test_sources_without_a_row_make_an_empty_set(raw, tmp_path):

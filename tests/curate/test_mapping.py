@@ -108,7 +108,7 @@ def test_several_columns_of_pictures_and_lists_in_text():
     row = {"q": "<image>?", "one": '["a.png"]', "two": ""}
     assert fields(row, columns).pictures == ("a.png",)
     row = {"q": "?", "one": [{"bytes": b"x"}, None], "two": "b.png"}
-    assert fields(row, columns).pictures == ({"bytes": b"x"}, "b.png")
+    assert fields(row, columns).pictures == ({"bytes": b"x"}, None, "b.png")
 
 
 def test_marks_within_a_text_become_names():

@@ -142,8 +142,9 @@ def test_every_way_to_give_a_picture(tmp_path):
         ("data:image/png;base64", "picture_broken"),
         ("data:image/png;base64,§", "picture_broken"),
         (5, "bad_field"),
-        ({"bytes": None}, "bad_field"),
-        ({}, "bad_field"),
+        ({"bytes": None, "path": None}, "picture_missing"),
+        ({}, "picture_missing"),
+        (None, "picture_missing"),
     ],
 )
 def test_what_gives_no_picture(tmp_path, value, reason):

@@ -82,7 +82,7 @@ def test_rl_rows_that_do_not_add_up_are_set_aside(tmp_path):
     questions, rejects = added(tmp_path, rl_source(tmp_path, rows))
     assert [row["text"] for row in questions] == ["f"]
     assert [reason for _, reason in rejects] == [
-        *("image_marks", "image_marks", "no_answer", "picture_broken", "bad_field")
+        *("image_marks", "image_marks", "no_answer", "picture_broken", "picture_missing")
     ]
 
 

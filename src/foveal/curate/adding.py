@@ -24,6 +24,7 @@ from foveal.curate.rejects import Refused, Reject, in_short, shorten
 from foveal.curate.rows import BadRow, RawRow, column_names, open_rows
 from foveal.curate.sources import SourceFile, SourceSettings, source_files
 from foveal.errors import ConfigError, InputError
+from foveal.records import sync
 from foveal.trajectory import Record
 
 QUESTIONS = "questions.jsonl"
@@ -140,6 +141,9 @@ def add_sources(
         "pictures": limits.model_dump(mode="json"),
     }
     files = source_files(sources)
+    for source in sources:
+        if folder.absolute().is_relative_to(Path(source.path).absolute()):
+            raise ConfigError(f"{folder} is within the source {source.name}", "name a folder outside of it")
     try:
         with _alone(folder):
             done = _started(folder, settings)
@@ -207,12 +211,10 @@ def _part(
     digest = file.sha256()
     path = folder / PARTS / f"{number:05}-{digest}.jsonl"
     if not path.exists():
-        unfinished = path.with_suffix(".part")
-        with unfinished.open("w", encoding="utf-8") as part:
+        with _replacing(path) as part:
             for line in _lines(folder, file, limits, digest, on_row):
                 part.write(line.model_dump_json(exclude_defaults=True) + "\n")
-        os.sync()  # the part promises its pictures; one call for all of them
-        unfinished.replace(path)
+            sync(folder / PICTURES)  # the part promises them
     return path
 
 

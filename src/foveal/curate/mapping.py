@@ -156,13 +156,14 @@ def place_marks(text: str, pictures: int) -> str:
 
 
 def picture_values(value: Any) -> list[Any]:
-    """Single pictures of a column: those of a list, also of a JSON list in a text."""
+    """Single pictures of a column: those of a list, also of a JSON list in a text; none if the column is empty."""
     if value is None or value == "":
         return []
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = _json_list(value) or value
     if isinstance(value, list | tuple):
-        return [item for inner in value for item in picture_values(inner)]
+        # A null in a list is a picture that got lost; a row must not become a question about fewer.
+        return [item for inner in value for item in ([None] if inner is None else picture_values(inner))]
     return [value]
 
 

@@ -89,6 +89,8 @@ def picture_bytes(value: Any, folder: Path, limits: PictureLimits) -> bytes:
             value = _base64(value)
         else:
             value = _file(value, folder, limits.max_bytes)
+    if value is None:
+        raise Refused("picture_missing", "a picture that is null")
     if not isinstance(value, bytes):
         raise Refused("bad_field", f"a picture is given as {type(value).__name__}")
     if len(value) > limits.max_bytes:
@@ -133,7 +135,9 @@ def keep_picture(folder: Path, picture: CheckedPicture) -> str:
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".part-")
         with os.fdopen(handle, "wb") as file:
             file.write(picture.data)
+            file.flush()
             os.fchmod(handle, 0o644)
+            os.fsync(handle)
         Path(temporary).replace(path)
     return path.name
 
