@@ -7,6 +7,7 @@ import pytest
 
 import foveal.bench.benchmarks
 from foveal.bench.catalogue import BENCHMARKS, describe, find, tables
+from foveal.config import Limits
 from foveal.errors import ConfigError
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -29,6 +30,10 @@ def test_the_description_is_json_and_has_what_the_command_needs():
 
 def test_the_page_is_that_of_the_records():
     assert tables() in DOCS.read_text(encoding="utf-8"), "put foveal.bench.catalogue.tables() into docs/benchmarks.md"
+
+
+def test_pictures_are_as_large_as_the_agent_takes_them():
+    assert {one.max_pixels for one in BENCHMARKS.values()} == {Limits().max_image_pixels}
 
 
 def test_an_unknown_name():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from foveal.bench.comparison import compare, detectable, mcnemar, newcombe, permutation
 from foveal.errors import InputError
@@ -71,8 +72,6 @@ def test_permutation_is_mcnemar_where_both_fit():
 
 
 def test_permutation_is_that_of_scipy():
-    from scipy import stats
-
     changes = np.random.default_rng(4).normal(0.3, 1, 12)
     theirs = stats.permutation_test(
         (changes, np.zeros(12)), lambda a, b, axis: (a - b).sum(axis=axis),

@@ -1,5 +1,8 @@
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,3 +154,47 @@ def test_rows_come_as_they_are_asked_for(tmp_path):
     items = load(PLAIN, path, problems.append)
     assert next(items).id == "1" and problems == []
     assert list(items) == [] and len(problems) == 1
+
+
+HUB = """
+import sys
+from dataclasses import replace
+import datasets
+from PIL import Image
+from foveal.bench.catalogue import BENCHMARKS
+from foveal.bench.loading import load
+from foveal.trajectory import ImageStore
+
+folder = sys.argv[1]
+features = datasets.Features({
+    "question": datasets.Value("string"), "answer": datasets.Value("string"), "type": datasets.Value("string"),
+    "image": datasets.Image(), "images": datasets.List(datasets.Image()),
+})
+picture = Image.new("RGB", (8, 6), "blue")
+rows = {"question": ["Wie viele?", ""], "answer": ["14", "15"], "type": ["human_test"] * 2}
+rows |= {"image": [picture] * 2, "images": [[picture, picture], []]}
+datasets.Dataset.from_dict(rows, features).to_parquet(f"{folder}/train.parquet")
+benchmark = replace(BENCHMARKS["chartqa"], data=folder, split="train")
+problems = []
+(item,) = load(benchmark, None, problems.append)
+assert item.question(ImageStore()).images[0].width == 8, item
+assert [str(problem) for problem in problems] == [f"{folder} train row 1: no question"], problems
+(item,) = load(replace(benchmark, read=lambda row: [replace(item, pictures=row.pictures("images"))][: 1 - row.number]),
+               None, problems.append)
+assert len(item.pictures) == 2
+try:
+    list(load(replace(benchmark, split="nowhere"), None, problems.append))
+except Exception as error:
+    assert type(error).__name__ == "InputError" and "cannot be had from the hub" in str(error), error
+"""
+
+
+def test_the_hub(tmp_path):
+    """A data set of the hub's own library, from a folder and without a network."""
+    pytest.importorskip("datasets")
+    (tmp_path / "data").mkdir()
+    env = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", HUB, str(tmp_path / "data")], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -4,8 +4,9 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from foveal.bench.resampling import by_cluster, mean
+from foveal.bench.resampling import bootstrap_ratio, by_cluster, mean
 from foveal.bench.statistics import wilson
 
 
@@ -77,6 +78,27 @@ def test_clusters_are_summed_in_order():
     assert totals.tolist() == [5.0, 2.0] and sizes.tolist() == [2.0, 1.0]
 
 
-def test_no_statistics_package_is_loaded_before_it_is_needed():
-    program = "import sys, foveal.bench.resampling, foveal.bench.comparison; assert not {'scipy'} & set(sys.modules)"
+@pytest.mark.parametrize("kind", ["shares", "fractions", "clusters", "rare"])
+def test_the_interval_is_that_of_scipy(kind: str):
+    rng = np.random.default_rng(12)
+    sizes = rng.integers(1, 6, 60).astype(float) if kind == "clusters" else np.ones(60)
+    share = 0.1 if kind == "rare" else 0.7
+    totals = rng.beta(2, 1, 60) if kind == "fractions" else rng.binomial(sizes.astype(int), share).astype(float)
+    theirs = stats.bootstrap(
+        (totals, sizes), lambda a, b, axis: a.sum(axis=axis) / b.sum(axis=axis), paired=True, vectorized=True,
+        n_resamples=9999, method="BCa", rng=rng,
+    ).confidence_interval  # fmt: skip
+    assert bootstrap_ratio(totals, sizes, 3) == pytest.approx((theirs.low, theirs.high), abs=0.012)
+
+
+def test_many_questions_are_no_trouble():
+    found = mean([[1.0]] * 70_000 + [[0.0]] * 30_000)
+    score = wilson(70_000, 100_000)
+    assert (found.low, found.high) == pytest.approx((score.low, score.high), abs=2e-4)
+
+
+def test_no_statistics_package_is_needed():
+    program = (
+        "import sys\nfrom foveal.bench.resampling import mean\nmean([[1.0], [0.0]])\nassert 'scipy' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)

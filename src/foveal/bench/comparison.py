@@ -71,7 +71,6 @@ def compare(
     Raises:
         InputError: The runs do not have the same questions, there are none, or a question has no cluster.
         ValueError: A question has no score, or one outside [0, 1].
-        MissingDependency: scipy is needed and not installed.
     """
     ids = list(first)
     _same_questions(ids, second)
@@ -164,13 +163,12 @@ def permutation(changes: NDArray[np.float64], seed: int = 0) -> float:
     if 2 ** len(moved) <= RESAMPLES:
         every = 1.0 - 2.0 * ((np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved))) & 1)
         return float(np.mean(np.abs(every @ moved) >= seen))
-    rng = np.random.default_rng(seed)
-    extreme, left = 1, RESAMPLES
-    while left:
-        count = min(left, batch(len(moved)))
-        signs = 1.0 - 2.0 * rng.integers(0, 2, (count, len(moved)), dtype=np.int8)
-        extreme += int(np.sum(np.abs(signs @ moved) >= seen))
-        left -= count
+    sizes, counts = np.unique(np.abs(moved), return_counts=True)  # changes of one size differ in their number of signs
+    rng, width = np.random.default_rng(seed), batch(len(sizes))
+    extreme = 1
+    for start in range(0, RESAMPLES, width):
+        ups = rng.binomial(counts, 0.5, (min(width, RESAMPLES - start), len(sizes)))
+        extreme += int(np.sum(np.abs((2.0 * ups - counts) @ sizes) >= seen))
     return extreme / (RESAMPLES + 1)
 
 

@@ -6,13 +6,14 @@ drawn.
 
 import math
 from collections.abc import Hashable, Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.bench.statistics import Share, wilson
-from foveal.errors import MissingDependency
+from foveal.bench.statistics import Z_95, Share, wilson
 
+_NORMAL = NormalDist()
 RESAMPLES = 9999
 _CELLS = 2_000_000
 """Numbers of one batch of resamples; keeps memory at a few dozen megabytes."""
@@ -21,7 +22,7 @@ _CELLS = 2_000_000
 def mean(scores: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None = None, seed: int = 0) -> Share:
     """Mean over questions of the mean over repeats, with a 95 % interval that respects what belongs together.
 
-    BCa bootstrap (Efron 1987) by `scipy.stats.bootstrap`: clusters are drawn with replacement, each with all its
+    BCa bootstrap (Efron 1987): clusters are drawn with replacement, each with all its
     questions and all their repeats, and every draw gives the mean over its questions. The same seed gives the same
     interval. Where all clusters have one and the same mean, resampling shows no spread at all; the interval is then
     Wilson's, with every cluster one observation. Without questions it is all of [0, 1].
@@ -34,7 +35,6 @@ def mean(scores: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None 
 
     Raises:
         ValueError: A question has no score, a score is outside [0, 1], or there are not as many clusters as questions.
-        MissingDependency: scipy is not installed.
     """
     means = question_means(scores)
     totals, sizes = by_cluster(means, clusters)
@@ -80,26 +80,31 @@ def by_cluster(
 
 
 def bootstrap_ratio(totals: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """95 % BCa interval of sum(totals) / sum(sizes) when clusters are drawn with replacement.
+    """95 % BCa interval of sum(totals) / sum(sizes) when clusters are drawn with replacement (Efron 1987, section 4).
 
-    Raises:
-        MissingDependency: scipy is not installed.
+    With z0 = Phi^-1(share of draws below the value, ties half) and the acceleration a = sum(d^3) / (6 sum(d^2)^1.5),
+    d = mean of the jackknife values minus each: the bounds are the quantiles of the draws at
+    Phi(z0 + (z0 + z) / (1 - a (z0 + z))) for z = -1.96 and 1.96.
+
+    Equal clusters are drawn as one kind, by how often: a hundred thousand right or wrong answers are two kinds. That
+    is the same distribution as that of `scipy.stats.bootstrap`, whose jackknife takes a minute for 20,000 questions.
     """
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise MissingDependency(
-            "intervals by resampling need the package scipy, which is not installed", 'pip install "foveal[bench]"'
-        ) from error
-
-    def ratio(some: NDArray[np.float64], of: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-        return np.asarray(some.sum(axis=axis) / of.sum(axis=axis))
-
-    found = stats.bootstrap(
-        (totals, sizes), ratio, paired=True, vectorized=True, n_resamples=RESAMPLES, batch=batch(len(totals)),
-        method="BCa", rng=np.random.default_rng(seed),
-    )  # fmt: skip
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    kinds, counts = np.unique(np.column_stack((totals, sizes)), axis=0, return_counts=True)
+    rng, width = np.random.default_rng(seed), batch(len(kinds))
+    draws = np.empty(RESAMPLES)
+    for start in range(0, RESAMPLES, width):
+        often = rng.multinomial(len(totals), counts / len(totals), min(width, RESAMPLES - start)).astype(np.float64)
+        draws[start : start + width] = (often @ kinds[:, 0]) / (often @ kinds[:, 1])
+    total, size = totals.sum(), sizes.sum()
+    value = total / size
+    close = 1e-12 * (1 + abs(value))  # draws that are equal may differ by rounding
+    below = (np.mean(draws < value - close) + np.mean(draws <= value + close)) / 2
+    z0 = _NORMAL.inv_cdf(min(max(float(below), 0.5 / RESAMPLES), 1 - 0.5 / RESAMPLES))
+    left_out = (total - kinds[:, 0]) / (size - kinds[:, 1])
+    apart = np.average(left_out, weights=counts) - left_out
+    a = float(counts @ apart**3 / (6 * (counts @ apart**2) ** 1.5))
+    low, high = (_NORMAL.cdf(z0 + (z0 + z) / (1 - a * (z0 + z))) for z in (-Z_95, Z_95))
+    return float(np.quantile(draws, low)), float(np.quantile(draws, high))
 
 
 def batch(width: int) -> int:

@@ -24,7 +24,10 @@ def entity(answer: str, question: Question) -> float | None:
 
 
 def read_numbers(text: str) -> list[float]:
-    """The first number of a text, or the first two as a range if they rise; `9-10` are two."""
+    """The first number of a text, or the first two as a range if they rise; `9-10` are two.
+
+    Other than in `infoseek_eval.py`, `.5` is a half, not five.
+    """
     found = [one.replace(",", "").rstrip(".") for one in _NUMBER.findall(_RANGE_HYPHEN.sub(" - ", text))]
     numbers = [float(one) for one in found[:2]]
     return numbers[:1] if len(numbers) == 2 and numbers[0] > numbers[1] else numbers
