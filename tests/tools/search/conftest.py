@@ -82,6 +82,7 @@ class RawServer:
                 return await client(f"http://127.0.0.1:{port}")
             finally:
                 server.close()
+                await asyncio.sleep(0.02)  # a connection that is just being accepted would be lost, and not closed
                 for task in (tasks := asyncio.all_tasks() - {asyncio.current_task()}):
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,7 +5,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -104,6 +104,7 @@ def test_files_that_cannot_be_read_or_written(answers, tmp_path):
     assert import_answers(answers, tmp_path / "empty.jsonl") == 0
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_or_read(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("any")

@@ -38,13 +38,14 @@ class Scripted:
         self.answers = answers
         self.asked = []
         self.at_once = self.most_at_once = 0
+        self.seconds = 0.005
 
     async def search(self, query, k, images=None):
         self.asked.append(query)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(self.seconds)
         finally:
             self.at_once -= 1
         answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
@@ -198,6 +199,8 @@ def test_the_one_that_tries_and_fails_starts_another_rest_and_a_cancelled_one_le
         ask(search)
     clock.now += 30
 
+    provider.seconds = 0.3
+
     async def cancelled():
         task = asyncio.create_task(search.search("y", 5))
         await asyncio.sleep(0.001)
@@ -211,6 +214,16 @@ def test_the_one_that_tries_and_fails_starts_another_rest_and_a_cancelled_one_le
     with pytest.raises(SearchError, match="down"):
         ask(search, "z")
     assert provider.asked == ["x", "y", "z"]
+
+
+def test_a_provider_that_does_not_tell_kinds_of_failures_apart(polite):
+    search, provider, _, _ = polite(SearchError("no", "mend it"), failures_in_a_row=2)
+    for _ in range(2):
+        with pytest.raises(SearchError, match="no"):
+            ask(search)
+    with pytest.raises(SearchError, match="scripted is down: no"):
+        ask(search)
+    assert len(provider.asked) == 2
 
 
 def test_queries_that_are_refused_do_not_take_a_provider_down(polite):
@@ -249,6 +262,7 @@ def test_equal_searches_under_way_are_one(polite):
 
 def test_a_shared_search_goes_on_while_anybody_waits_and_a_failure_reaches_all(polite):
     search, provider, _, _ = polite(HITS)
+    provider.seconds = 0.3
 
     async def first_gives_up():
         first, second = (asyncio.create_task(search.search("a", 5)) for _ in range(2))
@@ -268,7 +282,8 @@ def test_a_shared_search_goes_on_while_anybody_waits_and_a_failure_reaches_all(p
 
 
 def test_a_search_that_nobody_waits_for_is_stopped_and_a_later_one_starts_anew(polite):
-    search, _, _, _ = polite(HITS)
+    search, provider, _, _ = polite(HITS)
+    provider.seconds = 0.3
 
     async def given_up():
         task = asyncio.create_task(search.search("a", 5))
@@ -280,6 +295,7 @@ def test_a_search_that_nobody_waits_for_is_stopped_and_a_later_one_starts_anew(p
         return await again
 
     assert asyncio.run(given_up()) == HITS
+    assert len(provider.asked) == 2
 
 
 def test_shared_image_searches_give_each_asker_the_pictures_in_its_own_store():

@@ -305,17 +305,25 @@ def test_a_claim_is_given_back_by_its_owner_only(tmp_path):
 
 
 def test_a_search_that_is_cancelled_gives_its_claim_back(tmp_path):
-    answers = Answers(tmp_path / "a.sqlite")
-    search = RecordedText(Slow(), answers, SearchSettings(mode="replay_or_record", cache=tmp_path / "a.sqlite"))
+    class Hangs(Slow):
+        async def search(self, query, k):
+            self.asked += 1
+            await asyncio.Event().wait()
+
+    answers, provider = Answers(tmp_path / "a.sqlite"), Hangs()
+    search = RecordedText(provider, answers, SearchSettings(mode="replay_or_record", cache=tmp_path / "a.sqlite"))
+    key = Request("search", "slow", "zebra", 5, {}).key
 
     async def cancelled():
         task = asyncio.create_task(search.search("zebra", 5))
-        await asyncio.sleep(0.08)
+        while not provider.asked:
+            await asyncio.sleep(0.01)
+        assert not answers.claim(key, "next")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(cancelled())
-    assert answers.claim(Request("search", "slow", "zebra", 5, {}).key, "next")
+    assert answers.claim(key, "next")
 
 
 def test_a_disk_that_is_full_does_not_lose_what_was_paid_for(tmp_path, caplog):

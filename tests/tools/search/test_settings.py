@@ -1,13 +1,15 @@
 """Settings of live search that cannot be meant."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from foveal.config import read_settings
 from foveal.errors import ConfigError
-from foveal.tools.search.settings import KEYS, SearchSettings
+from foveal.tools.search.settings import KEYS, S3Settings, SearchSettings
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,16 @@ def test_a_file_of_settings(tmp_path):
     settings = read_settings(SearchSettings, tmp_path / "search.toml", {"k": "3"})
     assert (settings.command, settings.k, settings.options) == (("./mine", "--fast"), 3, {"hl": "de"})
     assert settings.uploader is not None and settings.uploader.region == "us-east-1"
+
+
+def test_the_documented_settings_are_the_defaults(tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "search.md").read_text(encoding="utf-8")
+    block = text.split("```toml\n")[1].split("```")[0]
+    (tmp_path / "search.toml").write_text(block)
+    assert read_settings(SearchSettings, tmp_path / "search.toml", {}) == SearchSettings()
+    # The lines that are out of use are settings, too.
+    named = set(re.findall(r"^(?:# )?(\w+) = ", block, re.MULTILINE)) - {"hl", "gl"}
+    assert named == (set(SearchSettings.model_fields) | set(S3Settings.model_fields)) - {"options", "uploader"}
 
 
 def test_every_provider_with_a_key_names_its_variable():

@@ -140,6 +140,8 @@ class Manners:
                     return await work()
                 except Trouble as error:
                     trouble = error
+                except SearchError as error:  # of a provider that does not tell kinds apart
+                    trouble = Trouble(error.what, error.fix, "shape")
             attempt += 1
             if trouble.kind != "passing" or attempt > self._settings.max_retries:
                 raise trouble

@@ -21,8 +21,8 @@ from foveal.tools.search.cache import Answer, Answers, Request
 from foveal.tools.search.settings import SearchSettings
 from foveal.trajectory import ImageStore, SearchHit, image_ref, to_rgb
 
-POLL_SECONDS = 0.05
-"""How often the file is looked at while somebody else asks."""
+FIRST_POLL, LAST_POLL = 0.05, 0.5
+"""Seconds between looks at the file while somebody else asks: more and more."""
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class _Recorder:
         request = Request(tool, provider, sought, k, self._options)
         if self._mode == "record":
             return await self._record(request, ask)
-        owner = uuid.uuid4().hex
+        owner, wait = uuid.uuid4().hex, FIRST_POLL
         while True:
             known = await asyncio.to_thread(self._answers.get, request.key)
             if known is not None:
@@ -54,7 +54,8 @@ class _Recorder:
                 raise SearchError(f"no recorded answer to a {tool} for {what} with {k} hits", "record it first")
             if await asyncio.to_thread(self._answers.claim, request.key, owner):
                 break
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(wait)
+            wait = min(wait * 1.5, LAST_POLL)
         try:
             return await self._record(request, ask)
         finally:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import ConfigError, SearchError
-from foveal.tools.search.providers.http import MAX_BYTES, MAX_SNIPPET, Access, Trouble
+from foveal.tools.search.providers.http import MAX_BYTES, MAX_SNIPPET, Access, Trouble, certificates
 from foveal.trajectory import SearchHit
 
 
@@ -202,6 +202,7 @@ def test_the_network_fails(vendor):
 )
 def test_a_server_that_fails(vendor, raw_server, reply, said):
     server = raw_server(reply)
+    certificates()  # read once in a process; that may take longer than this test waits
 
     async def client(url):
         with pytest.raises(Trouble, match=said) as raised:

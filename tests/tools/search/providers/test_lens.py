@@ -2,12 +2,15 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import struct
 import zlib
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.tools.search.fetch import Fetcher
@@ -98,3 +101,21 @@ def test_a_picture_cut_anywhere_is_a_picture_or_a_value_error(cut):
     content = file(Image.effect_noise((60, 60), 50), "JPEG")[:cut]
     with pytest.raises(ValueError, match="picture"):
         small_picture(content)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP"]),
+    st.lists(st.tuples(st.integers(0, 900), st.binary(max_size=8))),
+)
+def test_a_file_that_was_made_to_break_decoders_is_a_picture_or_a_value_error(form, changes):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    kept = {"exif": exif} if form in ("JPEG", "PNG", "WEBP") else {}
+    Image.linear_gradient("L").resize((40, 60)).convert("RGB").save(buffer, form, **kept)
+    content = bytearray(buffer.getvalue())
+    for place, change in changes:
+        content[place : place + len(change)] = change
+    with contextlib.suppress(ValueError):
+        assert small_picture(bytes(content)).mode == "RGB"

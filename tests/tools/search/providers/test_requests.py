@@ -151,7 +151,7 @@ def test_options_go_into_every_request_and_cannot_replace_the_question(vendors):
     assert str(seen[0].url) == "https://search.example/x/search?language=de&q=mine&format=json"
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "nonsense", "http://", "http://user:pass@host/", ""])
+@pytest.mark.parametrize("url", ["ftp://x", "nonsense", "http://", "http://user:pass@host/", "http://host/?a=pass", ""])
 def test_an_address_that_is_none(url):
     if not url:
         SerpApiText(Access(url=url))  # the provider's own

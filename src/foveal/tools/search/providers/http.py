@@ -23,6 +23,7 @@ import httpx
 from foveal import __version__
 from foveal.errors import ConfigError, SearchError
 from foveal.tools.search.database import storable
+from foveal.tools.search.loaders import one_line
 from foveal.trajectory import SearchHit
 
 MAX_BYTES = 10_000_000
@@ -219,14 +220,14 @@ def check_url(url: str) -> str:
     """The address without a slash at its end.
 
     Raises:
-        ConfigError: It is none, or holds a password.
+        ConfigError: It is none, or holds a password or a query.
     """
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         parsed = httpx.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
-        raise ConfigError("the address of a search provider is none", "write it as https://host/path, without a name")
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or parsed.query:
+        raise ConfigError("the address of a search provider is none", "write it as https://host/path, and nothing else")
     return url.rstrip("/")
 
 
@@ -290,11 +291,6 @@ def text(value: Any, limit: int) -> str | None:
         return None
     line = one_line(storable(value))
     return (line if len(line) <= limit else line[: limit - 1] + "…") or None
-
-
-def one_line(words: str) -> str:
-    """Text with all runs of white space as one space."""
-    return " ".join(words.split())
 
 
 def _json(content: bytes) -> Any:
