@@ -15,7 +15,7 @@ from foveal.curate.leaks import CheckVerdict
 from foveal.curate.lengths import histogram, lengths_of, quantile
 from foveal.curate.rejects import Reject
 from foveal.curate.settings import CurateSettings
-from foveal.curate.split import split
+from foveal.curate.split import Placed, split
 from foveal.curate.stages import Stages
 from foveal.curate.synthesis import run_of, synthesize, verify
 from foveal.errors import ConfigError, RecordError
@@ -195,6 +195,27 @@ def test_without_teachers_there_is_a_set_for_reinforcement_learning(curated):
     assert {one.set for one in card.sets} == {"rl"} and card.lengths == ()
 
 
+def test_what_the_cold_start_leaves_may_go_to_reinforcement_learning(curated):
+    chosen = settings(split={"most_sft": 2}, window={"student": {"policy": "sft", "price": {"prompt": 1.0}}})
+    folder = curated(chosen)
+    sets = split(folder, chosen)
+    assert [one.step for one in collect(folder, chosen).stages][-1] == "sft", "the window was not asked yet"
+    learned = {name for name, one in folder.verdicts("split", Placed).items() if one.set == "sft"}
+    left = [one.row.id for one in Stages(folder, chosen).for_window(learned)]
+    folder.write_verdicts("window", [Passes(id=n, samples=8, right=0 if n in ("q11", "q13") else 4) for n in left])
+    assert split(folder, chosen).sft == sets.sft
+    card = collect(folder, chosen)
+    steps = by_step(card)
+    assert steps["sft"] == (5, 2, 0, {"reinforcement learning": 3})
+    assert steps["window"] == (14, 12, 0, {"too hard": 2}) and steps["rl"][:2] == (12, 12)
+    window = card.rates[-1]
+    assert (window.step, window.counts) == ("window", (2, 0, 0, 0, 12, 0, 0, 0, 0))
+    assert window.fates == ("too hard", *("in the window",) * 7, "too easy with tools")
+    other = settings(split={"most_sft": 2}, window=chosen.window.model_dump(mode="json"), skip=["window"])
+    split(folder, other)
+    assert by_step(collect(folder, other))["rl"][:2] == (14, 14)
+
+
 def test_what_was_paid_is_on_the_card(curated):
     chosen = settings()
     folder = curated(chosen)
@@ -318,7 +339,16 @@ def test_a_card_of_somebody_else_is_left_alone(curation):
     assert (folder.path / "README.md").read_text() == "# Mine\n" and not (folder.path / "card.json").exists()
 
 
-def test_sources_that_cannot_be_read_are_told(curation):
+def test_files_that_cannot_be_read_are_told(curation, curated):
+    chosen = settings()
+    folder = curated(chosen, "other")
+    asked = run_of(folder, "alice") / "asked.json"
+    asked.write_text("[]")
+    with pytest.raises(RecordError, match=r"alice/asked\.json cannot be read"):
+        collect(folder, chosen)
+    (folder.path / "rejects.jsonl").write_text("{}\n")
+    with pytest.raises(RecordError, match=r"rejects\.jsonl line 1 cannot be read"):
+        collect(folder, chosen)
     folder = curation(2)
     (folder.path / "sources.json").write_text("{")
     with pytest.raises(RecordError, match=r"sources\.json cannot be read"):

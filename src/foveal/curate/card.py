@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from foveal import __version__
 from foveal.curate.adding import REJECTS
@@ -39,7 +39,7 @@ from foveal.curate.split import Placed
 from foveal.curate.stages import Stages, Verified, VerifiedTry
 from foveal.curate.synthesis import SYNTHESIS, run_of
 from foveal.curate.verification import length
-from foveal.errors import ConfigError
+from foveal.errors import ConfigError, RecordError
 from foveal.policy.paid import Ceiling, Ledger, Price
 from foveal.records import FILE, scan_run
 from foveal.reward.parts import response_tokens
@@ -124,7 +124,11 @@ def _rejected(file: Path) -> Iterator[CardExample]:
         return
     shown: Counter[str] = Counter()
     with file.open(encoding="utf-8") as lines:
-        for reject in map(Reject.model_validate_json, lines):
+        for number, line in enumerate(lines, start=1):
+            try:
+                reject = Reject.model_validate_json(line)
+            except ValidationError as error:
+                raise RecordError(f"{file} line {number} cannot be read: {error}", "add the sources again") from error
             shown[reject.reason] += 1
             if shown[reject.reason] <= EXAMPLES:
                 where = f"{reject.source} {reject.file}" + (f" row {reject.row}" if reject.row is not None else "")
@@ -213,7 +217,12 @@ def _broken(tries: list[VerifiedTry]) -> dict[str, int]:
 def _asked(run: Path) -> str | None:
     """Name of the model that was asked in a run; None if none was."""
     file = run / ASKED
-    return str(json.loads(file.read_text(encoding="utf-8"))["policy"]) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["policy"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RecordError(f"{file} cannot be read: {error!r}", f"run the step again in place of {run}") from error
 
 
 def _spent(folder: Folder, settings: CurateSettings) -> Iterator[CardSpent]:

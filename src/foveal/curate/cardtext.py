@@ -171,7 +171,7 @@ def _sources(sources: Sequence[CardSource]) -> Iterator[str]:
         (one.name, file.name, f"{file.rows:,}", f"{file.size:,}", file.sha256) for one in sources for file in one.files
     ]
     if files:
-        yield _folded(f"{len(files)} raw files", _table(("source", "file", "rows", "bytes", "sha256"), files))
+        yield _folded(f"raw files: {len(files)}", _table(("source", "file", "rows", "bytes", "sha256"), files))
 
 
 def _examples(stages: Sequence[CardStage]) -> Iterator[str]:

@@ -249,7 +249,7 @@ def _lengths(lengths: Facts) -> Html:
     points = [("mean", f"{lengths['mean']:,.0f}"), *((name, f"{n:,}") for name, n in lengths["quantiles"].items())]
     quantiles = [tag("div", tag("dt", name), tag("dd", value)) for name, value in points]
     estimated = f"; {lengths['estimated']:,} estimated as characters / 4" if lengths["estimated"] else ""
-    words = f"tokens that the model wrote in {lengths['count']:,} trajectories{estimated}"
+    words = f"tokens that the model wrote in {_trajectories(lengths['count'])}{estimated}"
     title = "with tools" if lengths["holds"] == "tools" else "reasoning alone"
     return tag(
         "figure", tag("h3", title), drawn, tag("figcaption", words), tag("dl", *quantiles, class_="totals small"),
@@ -258,7 +258,7 @@ def _lengths(lengths: Facts) -> Html:
 
 
 def _set(one: Facts) -> Html:
-    held = "trajectories" if one["set"] == "sft" else "questions"
+    held = _trajectories(one["rows"]) if one["set"] == "sft" else count(one["rows"], "question")
     facts = []
     if one["questions"] != one["rows"]:
         facts.append(f", of {count(one['questions'], 'question')}")
@@ -267,7 +267,7 @@ def _set(one: Facts) -> Html:
     return tag(
         "div",
         tag("h3", f"{SETS.get(one['set'], one['set'])} · {one['part'].replace('_', ' ')}"),
-        tag("p", tag("b", f"{one['rows']:,} {held}"), *facts),
+        tag("p", tag("b", held), *facts),
         _shares("by family", one["families"], "moves" if one["set"] == "rl" else "keeps"),
         _shares("by teacher", one["teachers"], "keeps"),
         tag("p", tag("code", one["file"]), class_="dim"),
@@ -294,7 +294,7 @@ def _shares(title: str, rows: Mapping[str, int], kind: str) -> Html | None:
 
 def _teacher(teacher: Facts) -> Html:
     good, tried = teacher["good"], teacher["trajectories"]
-    words = f" of {count(tried, 'trajectory').replace('ys', 'ies')} kept the rules · {percent(good, tried)}"
+    words = f" of {_trajectories(tried)} kept the rules · {percent(good, tried)}"
     policy = tag("p", teacher["policy"], class_="dim") if teacher["policy"] else None
     broken = [
         tag("div", tag("span", rule), bar([Part(n / tried, "drops")]), tag("span", f"{n:,}", class_="number"))
@@ -306,6 +306,10 @@ def _teacher(teacher: Facts) -> Html:
         "div", tag("h3", teacher["name"]), policy, tag("p", tag("b", f"{good:,}"), words),
         bar([Part(good / tried, "keeps")] if tried else []), tag("p", tokens, class_="dim"), rules, class_="panel",
     )  # fmt: skip
+
+
+def _trajectories(number: int) -> str:
+    return "1 trajectory" if number == 1 else f"{number:,} trajectories"
 
 
 def _source(source: Facts) -> Html:
