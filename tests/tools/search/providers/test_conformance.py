@@ -233,6 +233,17 @@ def test_the_key_is_nowhere_but_in_the_request(vendor, raw_server, key, caplog):
         assert key not in server.head
 
 
+def test_no_part_of_the_key_is_quoted(vendor, key):
+    if vendor.name == "searxng":
+        return  # it has no key, and is given none
+    escaped = key.replace("/", "\\/")
+    for body in ("<p>" + "x" * 90 + key, f"<p>{escaped}", "x" * 297 + key):
+        for status in (200, 500):
+            with pytest.raises(Trouble) as raised:
+                vendor.search(answer(status, body.encode()))
+            assert "k3y" not in str(raised.value)
+
+
 @pytest.mark.parametrize("name", ["serpapi", "serper", "brave", "tavily", "exa", "searxng"])
 def test_a_query_that_no_request_can_hold(vendors, name):
     transport = answer(content=packed(vendors[name].reply([])))

@@ -2,7 +2,7 @@
 
 Documentation: https://api-dashboard.search.brave.com/api-reference/web/search/get and
 https://api.search.brave.com/app/documentation/web-search/responses. At most 20 results, 400 characters and 50 words;
-`web` is missing where there are no results. A wrong key is HTTP 422. There is no search by picture.
+`web` is missing where there are no results. A wrong key has been seen as HTTP 422. There is no search by picture.
 """
 
 import html

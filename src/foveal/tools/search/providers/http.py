@@ -132,7 +132,7 @@ class Endpoint:
         if response.status_code != 200:
             self._refuse(response, self._quoted(_said(value) or content.decode("utf-8", "replace")))
         if value is None:
-            start = self._quoted(content[:100].decode("utf-8", "replace"))
+            start = self._quoted(content.decode("utf-8", "replace"))[:100]  # cut last, or half a key could remain
             raise Trouble(f"{self.name} answered something that is no JSON: {start}", "check the address")
         if not isinstance(value, dict):
             self.misunderstood("a JSON object")
@@ -179,7 +179,8 @@ class Endpoint:
     def _quoted(self, message: str) -> str:
         """The words of others, on one line, short, without the key."""
         if key := self._access.key:
-            message = message.replace(key, "***").replace(quote(key, safe=""), "***")
+            for form in (key, quote(key, safe=""), key.replace("/", "\\/")):  # as it is, in an address, in JSON
+                message = message.replace(form, "***")
         return one_line(message)[:MAX_MESSAGE] or "(nothing)"
 
 

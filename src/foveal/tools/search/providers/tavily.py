@@ -1,7 +1,8 @@
 """Tavily: search made for models; its snippets are extracts of pages.
 
-Documentation: https://docs.tavily.com/documentation/api-reference/endpoint/search. At most 20 results. A used-up plan
-is HTTP 432, a used-up pay-as-you-go limit 433; what went wrong stands in `detail.error`.
+Documentation: https://docs.tavily.com/api-reference/endpoint/search and
+https://help.tavily.com/articles/8645538886-understanding-http-errors. At most 20 results. A used-up plan is HTTP 432, a
+used-up pay-as-you-go limit 433; what went wrong stands in `detail.error`.
 """
 
 from foveal.tools.search.providers.http import Access, Endpoint, hit, rows
