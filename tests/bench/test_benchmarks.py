@@ -3,10 +3,12 @@
 import json
 from dataclasses import fields
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from foveal.bench.benchmark import Scored
 from foveal.bench.benchmarks import charxiv_descriptive
 from foveal.bench.catalogue import BENCHMARKS
 from foveal.bench.rows import BadRow, Item, Row
@@ -464,3 +466,37 @@ def test_rules_score_between_0_and_1_whatever_is_answered(name: str, ask):
         ):
             value = BENCHMARKS[name].rule(answer, question)
             assert value is None or 0 <= value <= 1
+
+
+class Junk(dict[str, Any]):
+    """A row that has something in every column."""
+
+    VALUES = (
+        None, "", "B", "7", "1", "[", "[1, 2]", "['a', {'b'}]", 1, 0.0, 1.5, float("nan"), -3, True, b"x", [],
+        ["a", "b"], [None], {}, {"bytes": b"x"}, {"role": "user", "content": "?"}, [{"role": "user", "content": "?"}],
+        [{"range": [1, "x"]}], {"range": [1, 2]}, {"range": 5},
+        {"ground_truth": "x", "candidate_answers": "["}, {"task": 1, "skills": "x"}, {"difficulty": "x"}, "A. 1; B. 2",
+        "multi_choice", "multi-choice", "numerical", "A:1\nB:2", "(A) 1\n(B) 2", (1, 2, 3), [str(n) for n in range(40)],
+    )  # fmt: skip
+
+    def __init__(self, seed: int):
+        self.random = Random(seed)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name not in self:
+            self[name] = self.random.choice(self.VALUES)
+        return self[name]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_rows_of_junk_become_items_or_are_told(name: str):
+    for seed in range(2000):
+        try:
+            items = BENCHMARKS[name].read(Row(Junk(seed), 0))
+        except BadRow:
+            continue
+        for item in items:
+            question = Question(id=item.id, text=item.text, gold=item.gold, family=item.family, meta=dict(item.meta))
+            BENCHMARKS[name].summary([Scored(question, 1.0)])
+            if "\\" not in question.gold[0]:
+                BENCHMARKS[name].rule("not that", question)

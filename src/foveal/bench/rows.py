@@ -105,9 +105,9 @@ class Row:
         value = self.get(*names)
         if value is None:
             return ()
-        if isinstance(value, str) and value.strip().startswith("["):
-            value = parse_literal(value)
-        if not isinstance(value, Sequence) or isinstance(value, str):
+        if isinstance(value, str) and isinstance(read := parse_literal(value), list):
+            value = read
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
             value = [value]
         return tuple(as_text(one, names[0]) for one in value if not _missing(one))
 
@@ -151,8 +151,8 @@ class Row:
     def _pictures(self, value: Any, name: str) -> Iterable[Picture]:
         if _missing(value):
             return
-        if isinstance(value, str) and value.lstrip().startswith("["):
-            value = parse_literal(value)
+        if isinstance(value, str) and value.lstrip().startswith("[") and isinstance(read := parse_literal(value), list):
+            value = read
         if isinstance(value, Mapping):
             value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
         if isinstance(value, bytes) and value:
@@ -208,7 +208,13 @@ def choice_item(row: Row, *, id: str, text: str, options: Mapping[str, str], ans
 
 
 def listed(options: Iterable[str]) -> dict[str, str]:
-    """Options by letter, in order; a letter in front of a text, as in `(A) cat` or `A. cat`, is taken off."""
+    """Options by letter, in order; a letter in front of a text, as in `(A) cat` or `A. cat`, is taken off.
+
+    Raises:
+        BadRow: There are more options than letters.
+    """
+    if len(options := list(options)) > len(string.ascii_uppercase):
+        raise BadRow(f"{len(options)} options")
     return {
         letter: re.sub(rf"^\s*(?:\({letter}\)|（{letter}）|{letter}[.:)：])\s*", "", option).strip()
         for letter, option in zip(string.ascii_uppercase, options, strict=False)
@@ -228,15 +234,27 @@ def as_text(value: Any, name: str) -> str:
     raise BadRow(f"{name} is no text but {type(value).__name__}")
 
 
+def whole_number(value: Any, name: str) -> int:
+    """A whole number, or its text.
+
+    Raises:
+        BadRow: It is none.
+    """
+    text = as_text(value, name)
+    if not re.fullmatch(r"-?\d{1,9}", text):
+        raise BadRow(f"{name} is {text}, not a whole number")
+    return int(text)
+
+
 def parse_literal(value: str) -> Any:
-    """What the text of a JSON or Python list says; the text itself if it is none."""
+    """What the text of a JSON or Python value says; None if it is none."""
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
         try:
             return ast.literal_eval(value.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return (value,)
+            return None
 
 
 def from_base64(value: str, name: str) -> bytes:

@@ -11,7 +11,7 @@ ours, with the same content, so that scores may differ a little from those with 
 from pydantic import JsonValue
 
 from foveal.bench.benchmark import CODE_ONLY, Benchmark, by_family
-from foveal.bench.rows import BadRow, Item, Row
+from foveal.bench.rows import BadRow, Item, Row, whole_number
 from foveal.bench.scoring.charxiv import rubric
 
 _AXES = "A shared axis counts. Of two x-axes take the lower one, of two y-axes the left one."
@@ -73,8 +73,11 @@ def place(row: Row) -> str:
     where = row.get("subplot_loc")
     if isinstance(where, str):
         return f"About {where}"
-    first, second = where if isinstance(where, list | tuple) else (row.text("subplot_row"), row.text("subplot_col"))
-    return "About this plot" if int(first) == 0 else f"About the subplot in row {first} and column {second}"
+    given = where if isinstance(where, list | tuple) else (row.get("subplot_row"), row.get("subplot_col"))
+    if len(given) != 2:
+        raise BadRow("subplot_loc is not a row and a column")
+    first, second = (whole_number(one, "subplot_loc") for one in given)
+    return "About this plot" if first == 0 else f"About the subplot in row {first} and column {second}"
 
 
 BENCHMARK = Benchmark(

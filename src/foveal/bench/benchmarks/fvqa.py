@@ -8,7 +8,7 @@ of `{"bytes"}`, `reward_model` with `ground_truth` and `candidate_answers`, the 
 from collections.abc import Mapping, Sequence
 
 from foveal.bench.benchmark import CODE_AND_SEARCH, Benchmark, mean
-from foveal.bench.rows import BadRow, Item, Row, parse_literal
+from foveal.bench.rows import BadRow, Item, Row
 from foveal.bench.scoring.words import short
 from foveal.bench.suffixes import SHORT
 
@@ -18,12 +18,12 @@ def read(row: Row) -> list[Item]:
     messages, reward = row.get("prompt"), row.get("reward_model")
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not isinstance(reward, Mapping):
         raise BadRow("no prompt or reward_model")
-    said = [message.get("content") for message in messages if message.get("role") == "user"]
+    of_user = [one for one in messages if isinstance(one, Mapping) and one.get("role") == "user"]
+    said = [message.get("content") for message in of_user]
     if not said or not isinstance(said[-1], str) or not said[-1].strip():
         raise BadRow("prompt has no message of the user")
-    others = reward.get("candidate_answers") or ()
-    others = parse_literal(others) if isinstance(others, str) else others
-    gold = [str(answer).strip() for answer in (reward.get("ground_truth"), *others) if answer]
+    answers = Row(reward, row.number)
+    gold = [*answers.texts("ground_truth"), *answers.texts("candidate_answers")]
     if not gold:
         raise BadRow("no ground_truth")
     identifier = str(row.get("data_id") or f"row-{row.number}")

@@ -24,8 +24,9 @@ def read(row: Row) -> list[Item]:
     if isinstance(accepted, list) and accepted and isinstance(accepted[0], Mapping):
         accepted = accepted[0]
     if isinstance(accepted, Mapping):
-        kind, accepted = "numerical", accepted.get("range")
-        gold = tuple(as_text(end, "range") for end in accepted or ())[:2]
+        kind, ends = "numerical", accepted.get("range")
+        ends = ends[:2] if isinstance(ends, list) else []
+        gold = tuple(as_text(end, "range") for end in ends if isinstance(end, int | float))
     else:
         gold = row.texts("answer_eval", "answer")
     if not gold or (kind == "numerical" and len(gold) != 2):

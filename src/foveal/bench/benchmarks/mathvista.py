@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from foveal.bench.benchmark import CODE_ONLY, Benchmark, by_meta
-from foveal.bench.rows import BadRow, Item, Row, choice_item, listed
+from foveal.bench.rows import BadRow, Item, Row, choice_item, listed, whole_number
 from foveal.bench.scoring.mathvista import typed
 from foveal.bench.suffixes import SHORT
 
@@ -21,7 +21,10 @@ def read(row: Row) -> list[Item]:
     more = row.get("metadata")
     if not isinstance(more, Mapping):
         raise BadRow("no metadata")
-    meta: dict[str, JsonValue] = {"answer_type": row.text("answer_type"), "skills": list(more.get("skills") or ())}
+    meta: dict[str, JsonValue] = {
+        "answer_type": row.text("answer_type"),
+        "skills": list(Row(more, row.number).texts("skills")),
+    }
     family, pictures = str(more.get("task")), row.pictures("decoded_image") or row.pictures("image")
     text, choices = row.text("question"), row.texts("choices")
     if row.get("unit") is not None:
@@ -35,7 +38,7 @@ def read(row: Row) -> list[Item]:
             )
         ]  # fmt: skip
     if row.get("precision") is not None:
-        meta["precision"] = int(row.text("precision"))
+        meta["precision"] = whole_number(row.get("precision"), "precision")
     if meta["answer_type"] == "float":
         text = f"{text}\nDecimal places: {meta.get('precision', 1)}."
     elif meta["answer_type"] == "list":

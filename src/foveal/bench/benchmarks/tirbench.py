@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 
 from foveal.bench.benchmark import CODE_ONLY, Benchmark, by_family
-from foveal.bench.rows import Item, Row, as_text, parse_literal
+from foveal.bench.rows import Item, Row, parse_literal, whole_number
 from foveal.bench.scoring.tir import by_task
 
 _MENDED = {"60.jpg": "mobi", "62.jpg": "aires"}
@@ -25,7 +25,7 @@ def read(row: Row) -> list[Item]:
     more = row.get("meta_data", "metadata")
     more = parse_literal(more) if isinstance(more, str) else more
     difficulty = more.get("difficulty") if isinstance(more, Mapping) else None
-    meta = {} if difficulty is None else {"difficulty": as_text(difficulty, "difficulty")}
+    meta = {} if difficulty is None else {"difficulty": str(whole_number(difficulty, "difficulty"))}
     pictures = row.pictures("image_1", "image_2")
     return [Item(row.text("id", "key"), row.text("prompt"), (gold,), pictures, task, meta)]
 
