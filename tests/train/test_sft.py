@@ -107,7 +107,7 @@ def test_gradients_are_the_same_however_a_step_is_split(settings, tmp_path):
         assert max(float((one[name] - found[0][name]).abs().max()) for name in one) < 1e-5 * largest
 
 
-def test_the_loss_is_the_mean_over_learned_tokens_of_the_step(settings, tmp_path, tiny_checkpoint, store):
+def test_the_loss_of_a_step_that_holds_all_is_the_mean_over_learned_tokens(settings, tmp_path, tiny_checkpoint, store):
     run_sft(settings(batch_size=5, micro_batch=1, epochs=1), tmp_path / "run")
     logged = json.loads((tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8"))["loss"]
     chosen = settings()
@@ -133,6 +133,29 @@ def test_the_loss_is_the_mean_over_learned_tokens_of_the_step(settings, tmp_path
         for place in np.flatnonzero(one.loss_mask):
             total, count = total - float(scores[place - 1, one.ids[place]]), count + 1
     assert logged == pytest.approx(total / count, rel=1e-4)
+
+
+def test_a_token_weighs_the_same_in_a_short_sequence_and_in_a_long_one(settings, tmp_path):
+    """The gradients of steps of one sequence each are, on average, that of one step over all."""
+
+    class Every(TrainerCallback):
+        def __init__(self):
+            self.total, self.steps = {}, 0
+
+        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+            self.steps += 1
+            for name, weight in model.named_parameters():
+                if weight.grad is not None:
+                    self.total[name] = self.total.get(name, 0) + weight.grad
+
+    single, whole = Every(), Every()
+    still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0.0, "max_grad_norm": 1e9}  # weights stay as they are
+    run_sft(settings(batch_size=1, micro_batch=1, **still), tmp_path / "single", callbacks=[single])
+    run_sft(settings(batch_size=5, micro_batch=5, **still), tmp_path / "whole", callbacks=[whole])
+    assert (single.steps, whole.steps) == (5, 1)
+    largest = max(float(gradient.abs().max()) for gradient in whole.total.values())
+    for name, gradient in whole.total.items():
+        assert float((single.total[name] / 5 - gradient).abs().max()) < 1e-5 * largest
 
 
 @pytest.mark.slow

@@ -6,8 +6,13 @@
     run/model/            the result: a checkpoint folder that `TransformersPolicy` loads
     run/result.json       what became of the data, steps, loss, seconds
 
-The loss is the mean over all learned tokens of an optimizer step, however it is split into forward passes. The order
-of the data follows from seed and epoch alone, so a resumed run repeats the steps that an uninterrupted one would take.
+The loss of an optimizer step is the sum over its learned tokens, divided by how many a step has on average: over an
+epoch every token weighs the same, and it does not matter how a step is split into forward passes. Divided by the tokens
+of the step itself, a token of a short sequence would weigh more, for sequences of similar length are trained together:
+where two habits are taught side by side, the model would take the one that says less.
+
+The order of the data follows from seed and epoch alone, so a resumed run repeats the steps that an uninterrupted one
+would take.
 """
 
 import json
@@ -56,14 +61,14 @@ class SftResult:
 
 
 class SftTrainer(Trainer):
-    """`transformers.Trainer` with the token-mean loss over an optimizer step, and the data order above."""
+    """`transformers.Trainer` with the loss and the data order above."""
 
     loss_is_scaled_for_ga = True
 
-    def __init__(self, *args: Any, step_batch: int, cached_vision: bool, **kwargs: Any):
+    def __init__(self, *args: Any, step_batch: int, step_tokens: float, cached_vision: bool, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.model_accepts_loss_kwargs = True  # so that the learned tokens of a whole step are counted
-        self.step_batch, self.cached_vision = step_batch, cached_vision
+        self.model_accepts_loss_kwargs = True  # so that nobody divides by the number of forward passes
+        self.step_batch, self.step_tokens, self.cached_vision = step_batch, step_tokens, cached_vision
         self.tokens = 0
         """Tokens that this process has trained on."""
 
@@ -80,14 +85,13 @@ class SftTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Sum of the losses of this forward pass over the number of learned tokens of the whole step."""
+        """Sum of the losses of this forward pass over the learned tokens that a whole step has on average."""
         self.tokens += int(inputs["attention_mask"].sum())
         if self.cached_vision:
             inputs = with_features(inputs)
         labels, _, logits = learned_logits(model, inputs)
         loss = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="sum")
-        # Gradients are averaged over processes, tokens were counted over all of them.
-        return loss / num_items_in_batch * self.accelerator.num_processes
+        return loss / self.step_tokens * self.accelerator.num_processes  # gradients are averaged over processes
 
 
 class _Metrics(TrainerCallback):
@@ -273,6 +277,7 @@ def _trainer(
         data_collator=partial(collate, padding=encoder.padding),
         callbacks=[metrics, *callbacks],
         step_batch=settings.batch_size,
+        step_tokens=data.learned / len(data) * settings.batch_size,
         cached_vision=settings.cache_vision,
     )
     metrics.trainer = trainer
