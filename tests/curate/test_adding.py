@@ -222,7 +222,7 @@ def test_an_addition_that_was_stopped_goes_on_and_comes_out_the_same(raw, tmp_pa
 
 
 def test_a_killed_process_leaves_nothing_that_shows_later(raw, tmp_path):
-    made = many(raw, 400)
+    made = many(raw, 160)
     add_sources(tmp_path / "whole", [made])
     program = (
         "import sys; from pathlib import Path\n"
@@ -230,7 +230,7 @@ def test_a_killed_process_leaves_nothing_that_shows_later(raw, tmp_path):
         "add_sources(Path(sys.argv[1]), [SourceSettings.model_validate_json(sys.argv[2])])\n"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "out"), made.model_dump_json()]
-    for kept in (5, 150, 250):
+    for kept in (5, 60, 110):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         pictures = tmp_path / "out" / "pictures"
         while process.poll() is None and (not pictures.exists() or len(list(pictures.iterdir())) < kept):

@@ -2,6 +2,7 @@ import base64
 import io
 import struct
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -97,6 +98,26 @@ def test_a_picture_has_to_decode_to_its_end():
     for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP"):
         data = encoded(noise(200, 200), kind)
         assert refused(data[: len(data) * 2 // 3]) == "picture_broken", kind
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_bytes_are_refused_or_read_but_nothing_else():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "x" * 50
+    kinds = [encoded(noise(24, 18), kind, exif=exif) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
+    kinds += [encoded(noise(24, 18), kind) for kind in ("GIF", "BMP")]
+    rng = np.random.default_rng(11)
+    outcomes = Counter()
+    for number in range(3000):
+        data = np.frombuffer(kinds[number % len(kinds)], np.uint8).copy()
+        places = rng.integers(0, min(len(data), 150), rng.integers(1, 6))
+        data[places] = rng.integers(0, 256, len(places))
+        try:
+            check_picture(data.tobytes(), LIMITS)
+            outcomes["read"] += 1
+        except Refused as refused_here:
+            outcomes[refused_here.reason] += 1
+    assert set(outcomes) == {"read", "picture_kind", "picture_size", "picture_broken"}
 
 
 def test_what_is_no_picture():

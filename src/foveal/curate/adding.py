@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from PIL import Image
 from pydantic import JsonValue, ValidationError
 
 from foveal.curate.mapping import is_among, value_at
@@ -149,8 +148,8 @@ def add_sources(
             done = _started(folder, settings)
             if done is None:
                 with warnings.catch_warnings():
-                    # Pillow's words on odd files go to rejects or mean nothing; threads must not change filters.
-                    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                    # Pillow's words on odd files; not in the threads, where filters are shared.
+                    warnings.filterwarnings("ignore", module=r"PIL\.")
                     parts = [_part(folder, number, file, limits, on_row) for number, file in enumerate(files)]
                 _check_columns(files, parts)
                 done = _put_together(folder, settings, files, parts)

@@ -123,8 +123,9 @@ def open_picture(data: bytes, limits: PictureLimits) -> tuple[Image.Image, str]:
         raise Refused("picture_size", f"a picture of more than {PILLOW_LIMIT} pixels") from None
     except UnidentifiedImageError:
         raise Refused("picture_kind", f"a picture that is none of {', '.join(FORMATS)}") from None
-    # Pillow's decoders raise whatever they run into.
-    except (OSError, ValueError, SyntaxError, MemoryError, EOFError, TypeError, KeyError, IndexError) as error:
+    except Refused:
+        raise
+    except Exception as error:  # decoders raise whatever they run into: struct.error, zlib.error, IndexError, ...
         raise Refused("picture_broken", f"a damaged picture: {shorten(str(error))}") from None
 
 
