@@ -16,7 +16,8 @@ from foveal.errors import InputError
 
 
 def read(row: Row) -> list[Item]:
-    return [Item(row.text("index", "key"), row.text("question"), (row.text("answer"),), row.pictures("image"))]
+    pictures = row.pictures("image") if row.get("image") else ()
+    return [Item(row.text("index", "key"), row.text("question"), (row.text("answer"),), pictures)]
 
 
 PLAIN = Benchmark(

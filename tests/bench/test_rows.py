@@ -61,12 +61,12 @@ def test_pictures_in_every_form(row, png, base64_png, tmp_path):
             "hub": {"bytes": png("blue"), "path": "x.png"}, "bytes": png(), "text": base64_png,
             "address": f"data:image/png;base64,{base64_png}", "file": "images/ein bild.png", "name": "ein bild.png",
             "many": [{"bytes": png(), "path": None}, {"bytes": png("blue"), "path": None}],
-            "written": str([base64_png, base64_png]), "named": {"bytes": None, "path": "ein bild.png"}, "none": None,
+            "written": str([base64_png, base64_png]), "named": {"bytes": None, "path": "ein bild.png"},
         },
         tmp_path,
     )  # fmt: skip
     counts = {name: len(found.pictures(name)) for name in found.values}
-    assert counts == {name: 2 if name in ("many", "written") else 0 if name == "none" else 1 for name in counts}
+    assert counts == {name: 2 if name in ("many", "written") else 1 for name in counts}
     assert found.pictures("hub", "bytes") == (png("blue"), png())
     assert found.pictures("file") == found.pictures("name") == found.pictures("named")
 
@@ -74,13 +74,22 @@ def test_pictures_in_every_form(row, png, base64_png, tmp_path):
 @pytest.mark.parametrize(
     ("value", "reason"),
     [("no.png", "there is no file no.png"), ("../secret.png", "there is no file"), (5, "no picture but int"),
-     ("x$" * 200, "is no base64"), ({"bytes": None, "path": None}, "no picture but NoneType"), (b"", "no picture")],
+     ("x$" * 200, "is no base64"), ({"bytes": None, "path": None}, "no picture but NoneType"), (b"", "no picture"),
+     (None, "no image"), ([], "no image"),
+     ("\0", "there is no file"), ("ü" * 250, "there is no file"), ("/etc/passwd", "there is no file")],
 )  # fmt: skip
 def test_no_pictures(row, tmp_path, value: object, reason: str):
     (tmp_path / "secret.png").write_bytes(b"x")
     (tmp_path / "data").mkdir()
     with pytest.raises(BadRow, match=reason):
         row({"image": value}, tmp_path / "data").pictures("image")
+
+
+def test_a_folder_of_links_as_the_hub_keeps_it(row, tmp_path, png):
+    (tmp_path / "blob").write_bytes(png())
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "1.png").symlink_to(tmp_path / "blob")
+    assert row({"image": "1.png"}, tmp_path / "snapshot").pictures("image")
 
 
 def test_a_row_of_the_hub_names_no_files(row):

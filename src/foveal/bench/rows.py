@@ -7,8 +7,10 @@ with a row in one sentence. Pictures are not opened here: an item holds their by
 import ast
 import base64
 import binascii
+import contextlib
 import json
 import math
+import os
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
@@ -138,15 +140,18 @@ class Row:
         return value in ("1", "true")
 
     def pictures(self, *names: str) -> tuple[Picture, ...]:
-        """The pictures of these columns, in order; missing columns have none.
+        """The pictures of these columns, in order, at least one: a question without its picture is another question.
 
         A value is `{"bytes": ..., "path": ...}` as the hub has it, bytes, base64 (also as a `data:` address), the
         name of a file in the folder, or a list of these (also as text).
 
         Raises:
-            BadRow: A file is not there, or a value is none of these.
+            BadRow: There is none, a file is not there, or a value is none of these.
         """
-        return tuple(picture for name in names for picture in self._pictures(self.get(name), name))
+        found = tuple(picture for name in names for picture in self._pictures(self.get(name), name))
+        if not found:
+            raise BadRow(f"no {' or '.join(names)}")
+        return found
 
     def _pictures(self, value: Any, name: str) -> Iterable[Picture]:
         if _missing(value):
@@ -169,9 +174,11 @@ class Row:
         if self.folder is None:
             raise BadRow(f"{name} names the file {value}, which a row of the hub does not bring along")
         for path in (self.folder / value, self.folder / "images" / value):
-            inside = path.resolve().is_relative_to(self.folder.resolve())
-            if inside and path.is_file():
-                return path
+            # Links may lead anywhere (the hub's cache is made of them), names with .. may not.
+            inside = Path(os.path.normpath(path)).is_relative_to(os.path.normpath(self.folder))
+            with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+                if inside and path.is_file():
+                    return path
         raise BadRow(f"{name}: there is no file {value} in {self.folder}")
 
 

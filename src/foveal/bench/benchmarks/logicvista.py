@@ -18,7 +18,7 @@ def read(row: Row) -> list[Item]:
     identifier, skills = row.text("id", "key", "index"), row.texts("skill")
     if not skills:
         raise BadRow("no skill")
-    pictures = row.pictures("image") or row.pictures("imagename")
+    pictures = row.pictures("image" if row.get("image") else "imagename")
     return [Item(identifier, row.text("question"), (row.text("answer"),), pictures, skills[0])]
 
 

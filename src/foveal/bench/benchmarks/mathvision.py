@@ -14,7 +14,7 @@ from foveal.bench.suffixes import FORMULA
 def read(row: Row) -> list[Item]:
     """The item of a row."""
     options = row.texts("options")
-    pictures = row.pictures("decoded_image") or row.pictures("image")
+    pictures = row.pictures("decoded_image" if row.get("decoded_image") else "image")
     identifier, text, answer = row.text("id"), row.text("question"), row.text("answer")
     family, meta = row.text("subject"), {"level": row.text("level")}
     if options:

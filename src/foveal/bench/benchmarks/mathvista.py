@@ -25,7 +25,7 @@ def read(row: Row) -> list[Item]:
         "answer_type": row.text("answer_type"),
         "skills": list(Row(more, row.number).texts("skills")),
     }
-    family, pictures = str(more.get("task")), row.pictures("decoded_image") or row.pictures("image")
+    family, pictures = str(more.get("task")), row.pictures("decoded_image" if row.get("decoded_image") else "image")
     text, choices = row.text("question"), row.texts("choices")
     if row.get("unit") is not None:
         text = f"{text} (Unit: {row.text('unit')})"

@@ -15,7 +15,7 @@ def read(row: Row) -> list[Item]:
     """The item of a row."""
     gold = tuple(dict.fromkeys([row.text("gt_answer"), *row.texts("alternative_gt_answers")]))
     meta = {"subfield": row.text("subfield")} if row.get("subfield") else {}
-    pictures = row.pictures("query_image")
+    pictures = row.pictures("query_image") if row.get("query_image") else ()
     return [Item(row.text("sample_id"), row.text("query"), gold, pictures, row.text("area"), meta)]
 
 

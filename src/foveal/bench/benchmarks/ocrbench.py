@@ -17,7 +17,7 @@ def read(row: Row) -> list[Item]:
     if not gold:
         raise BadRow("no answer")
     family = row.text("question_type", "type", "category")
-    pictures = row.pictures("image") or row.pictures("image_path")
+    pictures = row.pictures("image" if row.get("image") else "image_path")
     meta = {"dataset": row.text("dataset", "dataset_name")} if row.get("dataset", "dataset_name") else {}
     return [Item(f"ocrbench-{row.number}", row.text("question"), gold, pictures, family, meta)]
 
