@@ -1,26 +1,23 @@
-"""Reads sources row by row and writes a curation folder. The layout is in `foveal.curate.sources`."""
+"""Makes a curation folder of raw question sets. The layout is in `foveal.curate.sources`."""
 
 import contextlib
 import fcntl
 import hashlib
 import json
-import logging
 import os
 import shutil
 import warnings
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from pydantic import JsonValue, ValidationError
 
-from foveal.curate.mapping import is_among, value_at
-from foveal.curate.pictures import PictureLimits, check_picture, keep_picture, picture_bytes
+from foveal.curate.pictures import PictureLimits
 from foveal.curate.questions import QuestionRow
-from foveal.curate.rejects import Refused, Reject, in_short, shorten
-from foveal.curate.rows import BadRow, RawRow, column_names, open_rows
+from foveal.curate.reading import ColumnWatch, Kept, no_columns, read_file
+from foveal.curate.rejects import Reject, in_short
 from foveal.curate.sources import SourceFile, SourceSettings, source_files
 from foveal.errors import ConfigError, InputError
 from foveal.records import sync
@@ -31,13 +28,6 @@ PICTURES = "pictures"
 REJECTS = "rejects.jsonl"
 SOURCES = "sources.json"
 PARTS = ".parts"
-
-WORKERS = min(8, os.cpu_count() or 1)
-"""Threads that decode pictures."""
-PROBE_ROWS = 100
-"""Rows of JSON after which a column of questions that none has is taken for a mistake."""
-
-log = logging.getLogger(__name__)
 
 
 class FileFigures(Record):
@@ -93,19 +83,10 @@ class Progress(NamedTuple):
     """Of these; duplicates are found at the end."""
 
 
-class _Kept(Record):
-    """A row of a part."""
-
-    row: QuestionRow
-    """Its id is that of the source, or made of the row's number."""
-    pixels: tuple[str, ...]
-    """Hashes of its pictures' pixels."""
-
-
 class _Line(Record):
     """A line of a part: a row or a reject; the last line is the file itself."""
 
-    kept: _Kept | None = None
+    kept: Kept | None = None
     reject: Reject | None = None
     file: FileFigures | None = None
     unseen: tuple[str, ...] = ()
@@ -220,140 +201,15 @@ def _part(
 def _lines(
     folder: Path, file: SourceFile, limits: PictureLimits, digest: str, on_row: Callable[[Progress], None]
 ) -> Iterator[_Line]:
-    columns = _ColumnWatch(file)
+    columns = ColumnWatch(file)
     count = rejected = 0
-
-    def look(row: RawRow) -> _Line:
-        try:
-            return _Line(kept=_look(folder, file, limits, row))
-        except Refused as refused:
-            said = in_short({name: value_at(row.values, name) for name in file.source.wanted})
-            return _Line(reject=_reject(file, BadRow(row.number, refused.reason, refused.message, said)))
-
-    for line in _in_order(look, columns.watch(_rows(file))):
-        outcome = line if isinstance(line, _Line) else _Line(reject=_reject(file, line))
+    for outcome in read_file(folder / PICTURES, file, limits, columns):
         count += 1
-        rejected += outcome.reject is not None
-        yield outcome
+        rejected += isinstance(outcome, Reject)
+        yield _Line(reject=outcome) if isinstance(outcome, Reject) else _Line(kept=outcome)
         on_row(Progress(file.source.name, file.name, count, rejected))
     figures = FileFigures(name=file.name, sha256=digest, size=file.path.stat().st_size, rows=count)
     yield _Line(file=figures, unseen=tuple(sorted(columns.unseen)), names=tuple(sorted(columns.names)))
-
-
-def _rows(file: SourceFile) -> Iterator[RawRow | BadRow | frozenset[str]]:
-    """The rows of a file, after the names of its columns if it has them apart."""
-    number: int | None = None
-    try:
-        table = open_rows(file.path, file.kind, file.source.wanted, file.source.items)
-        if table.columns is not None:
-            yield table.columns
-        for row in table.rows:
-            number = row.number
-            yield row
-    except OSError as error:
-        yield BadRow(number, "unreadable", f"reading stopped: {error}")
-
-
-def _reject(file: SourceFile, bad: BadRow) -> Reject:
-    if bad.reason == "unreadable":
-        place = f" row {bad.number}" if bad.number is not None else ""
-        log.warning("%s%s: %s; the rest of the file is left out", file.path, place, bad.message)
-    return Reject(
-        source=file.source.name,
-        file=file.name,
-        row=bad.number,
-        reason=bad.reason,
-        message=shorten(bad.message) if len(bad.message) > 1000 else bad.message.encode(errors="replace").decode(),
-        said=bad.said,
-    )
-
-
-class _ColumnWatch:
-    """Finds columns that are named but not there."""
-
-    def __init__(self, file: SourceFile):
-        self._file = file
-        self.unseen = set(file.source.needed)
-        self.names: set[str] = set()
-
-    def watch(self, rows: Iterable[RawRow | BadRow | frozenset[str]]) -> Iterator[RawRow | BadRow]:
-        """The rows, looked at on their way."""
-        count = 0
-        for row in rows:
-            if isinstance(row, frozenset):
-                self._see(row)
-                if self.unseen:
-                    raise _no_columns(self._file, self.unseen, self.names)
-                continue
-            if isinstance(row, RawRow) and self.unseen:
-                self._see(column_names(row.values))
-                count += 1
-                if count == PROBE_ROWS and self._file.source.columns.question in self.unseen:
-                    raise _no_columns(self._file, self.unseen, self.names)
-            yield row
-
-    def _see(self, names: Iterable[str]) -> None:
-        found = set(names)
-        self.unseen = {name for name in self.unseen if not is_among(name, found)}
-        if len(self.names) < 1000:
-            self.names |= found
-
-
-def _no_columns(file: SourceFile, unseen: Iterable[str], names: Iterable[str]) -> ConfigError:
-    return ConfigError(
-        f"source {file.source.name}: {file.path} has no column {', '.join(sorted(unseen))}; "
-        f"there are: {', '.join(sorted(names)[:100]) or 'none'}",
-        f"name its columns in the settings of {file.source.name}: columns",
-    )
-
-
-def _look(folder: Path, file: SourceFile, limits: PictureLimits, row: RawRow) -> _Kept:
-    """A row as a question; its pictures are kept if all of it is good."""
-    fields = file.fields(row.values)
-    checked = []
-    for number, value in enumerate(fields.pictures, 1):
-        try:
-            checked.append(check_picture(picture_bytes(value, file.pictures, limits), limits))
-        except Refused as refused:
-            where = f"picture {number}: " if len(fields.pictures) > 1 else ""
-            raise Refused(refused.reason, where + refused.message) from None
-    meta: dict[str, JsonValue] = {
-        "source": file.source.name,
-        "file": file.name,
-        "row": row.number,
-        "id": fields.id,
-        "split": file.split,
-        "licence": file.source.licence,
-        "domain": fields.domain or file.source.domain,
-        "tags": list(fields.tags) or None,
-        "reasoning": fields.reasoning,
-        "options": fields.options,  # type: ignore[dict-item]  # a list of texts is a list of JSON values
-    }
-    question = QuestionRow(
-        id=f"{file.source.name}-{fields.id}" if fields.id is not None else f"{file.prefix}-{row.number}",
-        text=fields.text,
-        images=tuple(f"{PICTURES}/{keep_picture(folder / PICTURES, picture)}" for picture in checked),
-        gold=fields.answers,
-        family=fields.family or file.source.family,
-        meta={key: value for key, value in meta.items() if value is not None},
-    )
-    return _Kept(row=question, pixels=tuple(picture.ref.sha256 for picture in checked))
-
-
-def _in_order(look: Callable[[RawRow], _Line], rows: Iterable[RawRow | BadRow]) -> Iterator[_Line | BadRow]:
-    """What `look` says of each row, in their order, with a few under way at a time."""
-    waiting: deque[Future[_Line] | BadRow] = deque()
-    with ThreadPoolExecutor(WORKERS) as pool:
-        try:
-            for row in rows:
-                waiting.append(row if isinstance(row, BadRow) else pool.submit(look, row))
-                if len(waiting) > 2 * WORKERS:
-                    first = waiting.popleft()
-                    yield first if isinstance(first, BadRow) else first.result()
-            for item in waiting:
-                yield item if isinstance(item, BadRow) else item.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _check_columns(files: Sequence[SourceFile], parts: Sequence[Path]) -> None:
@@ -368,7 +224,7 @@ def _check_columns(files: Sequence[SourceFile], parts: Sequence[Path]) -> None:
     for file, part in zip(files, parts, strict=True):
         if unseen.get(file.source.name):
             part.unlink()
-            raise _no_columns(file, unseen[file.source.name], names[file.source.name])
+            raise no_columns(file, unseen[file.source.name], names[file.source.name])
 
 
 def _last_line(part: Path) -> _Line:
