@@ -69,6 +69,11 @@ def test_what_is_no_picture_loses_its_thumbnail_only(shown):
     assert [picture is not None for picture in broken] == [True, False, False, False, False, False, False, True]
 
 
+def test_a_whole_picture_of_too_many_pixels_is_not_decoded(shown):
+    largest, too_large = (file(Image.new("1", (5000, height))) for height in (4000, 4001))
+    assert [picture is not None for picture in shown(largest, too_large)] == [True, False]
+
+
 def test_large_and_thin_thumbnails_are_made_fit_for_vision_models(shown):
     large, thin, tiny = (shown(file(Image.new("RGB", size)))[0] for size in ((3000, 1500), (2000, 3), (1, 1)))
     assert large.size == (THUMBNAIL, THUMBNAIL // 2)
