@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from foveal.protocol import Profile
     from foveal.trajectory import Trajectory
 
-LEDGER = "ledger.sqlite"
 Words = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 JsonFile = Annotated[Path | None, Parameter(name="--json")]
 Figures = dict[str, "JsonValue"]
@@ -286,6 +285,7 @@ def _sample(
     questions: "Sequence[StoredQuestion]",
 ) -> Figures:
     """Run a sampling step."""
+    from foveal.curate.folder import LEDGER
     from foveal.curate.sampling import count_left, sample
     from foveal.policy.paid import Ceiling, Ledger
 
@@ -307,6 +307,7 @@ def _sample(
 
 
 async def _synthesize(curation: "Folder", chosen: CurateSettings, questions: "Sequence[StoredQuestion]") -> Figures:
+    from foveal.curate.folder import LEDGER
     from foveal.curate.synthesis import SYNTHESIS, synthesize
     from foveal.policy.paid import Ledger
 

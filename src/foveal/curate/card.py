@@ -27,7 +27,7 @@ from foveal.curate.cardrecords import (
     CardTeacher,
 )
 from foveal.curate.cardtext import MARK, readme
-from foveal.curate.folder import Folder, Passes, write_whole
+from foveal.curate.folder import LEDGER, Folder, Passes, write_whole
 from foveal.curate.funnel import EXAMPLES, Stage, funnel, taken_from
 from foveal.curate.lengths import lengths_of
 from foveal.curate.questions import QuestionRow, read_questions
@@ -46,7 +46,6 @@ from foveal.reward.parts import response_tokens
 
 CARD = "card.json"
 README = "README.md"
-LEDGER = "ledger.sqlite"
 MOST_TEXT = 600
 """Characters of a question or an answer that an example shows."""
 MOST_GOLD = 4

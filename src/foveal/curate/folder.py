@@ -22,6 +22,8 @@ from foveal.trajectory import Record
 
 QUESTIONS = "questions.jsonl"
 VERDICTS = "verdicts"
+LEDGER = "ledger.sqlite"
+"""In the run folder of every step that asks an endpoint (`policy.paid`)."""
 
 
 class Verdict(Record):
