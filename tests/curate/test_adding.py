@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -314,7 +314,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.sampled_from(["q", "image", "a", "c", "t", "k"]), values), max_size=12))
 def test_whatever_rows_say_each_is_kept_or_set_aside(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("fuzz")

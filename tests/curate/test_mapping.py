@@ -1,7 +1,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foveal.curate.mapping import MARK, Columns, Reading, is_among, place_marks, read_fields, value_at
@@ -118,6 +118,7 @@ def test_marks_within_a_text_become_names():
     assert place_marks("Which?", 2) == "Which?"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from([MARK, "a", " ", "\n", "<", "image>"]), max_size=12).map("".join))
 def test_no_mark_is_left_over(text):
     assert MARK not in place_marks(text, text.count(MARK)) or "<" + "image>" in text.replace(MARK, "")

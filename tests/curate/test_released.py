@@ -4,7 +4,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -219,6 +219,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(json_values, max_size=3), st.dictionaries(st.text(max_size=3), json_values, max_size=3))
 def test_no_json_makes_the_readers_fail(tmp_path_factory, records, cache):
     folder = tmp_path_factory.mktemp("fuzz")

@@ -4,7 +4,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foveal.curate.rows import BadRow, RawRow, column_names, open_rows
@@ -151,6 +151,7 @@ def test_class_labels_are_read_as_their_names(tmp_path):
     assert [row.values["a"] for row in read(tmp_path / "a.parquet", "parquet", ("a",))] == ["dog", "cat"]
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=300))
 def test_no_bytes_at_all_make_a_reader_fail(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("fuzz") / "file"

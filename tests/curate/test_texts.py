@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foveal.curate.texts import FLOOR, KnownText, TextIndex, grams, words_of
@@ -25,6 +25,7 @@ def test_words_of_several_scripts():
 words = st.lists(st.sampled_from(list("abcdef1")), max_size=14)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(words, max_size=6), words)
 def test_the_text_index_misses_nothing(known, asked):
     texts = [KnownText(" ".join(text)) for text in known]
