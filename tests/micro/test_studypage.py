@@ -12,7 +12,7 @@ from foveal.micro.studypage import claims, pooled, text, write_page
 
 def figures(accuracy: dict[str, float], direct_calls: dict[str, float] | None = None) -> dict[str, Any]:
     """Figures of a study of two seeds with 500 questions, in which an arm is right so often in every family."""
-    out: dict[str, Any] = {"arms": list(ARMS), "seeds": 2, "settings.steps": 3}
+    out: dict[str, Any] = {"arms": list(ARMS), "seeds": 2, "settings.steps": 3, "settings.teachers": ["near", "far"]}
     for arm, plan in ARMS.items():
         for seed in range(2):
             found: dict[str, Any] = {"accuracy": accuracy.get(arm, 0.5), "calls_per_question": 1.5}

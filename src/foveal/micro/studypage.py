@@ -55,9 +55,11 @@ def write_page(figures: Figures, command: str, folder: Path) -> Path:
 def text(figures: Figures, command: str) -> str:
     """The page, in Markdown."""
     settings = {key.removeprefix("settings."): figures[key] for key in figures if key.startswith("settings.")}
+    teachers = settings.pop("teachers")
     trained = [arm for arm in ARMS if ARMS[arm].rl is not None]
     return _PAGE.format(
         command=command,
+        teachers=" and ".join(teachers),
         settings=", ".join(f"{key} {value}" for key, value in settings.items()),
         claims="\n".join(
             f"| {claim.text} | {'yes' if claim.holds else '**no**'} | {claim.measured} |" for claim in claims(figures)
@@ -77,7 +79,8 @@ The central experiment of DeepEyesV2 (sections 3.2 and 4.3) in the micro world, 
     {command}
 
 All arms start from the same base model ([micro.md](../micro.md) says what it knows); a seed has a cold start, an order
-of training questions and held-out questions of its own. Answers to held-out questions are greedy. Intervals are 95 %
+of training questions and held-out questions of its own. Teachers of the cold start: {teachers} ([who they
+are](../micro.md#cold-start)). Answers to held-out questions are greedy. Intervals are 95 %
 Wilson intervals over the questions of all seeds; they know nothing of the spread between seeds, so the seeds stand
 beside them. Settings: {settings}.
 
