@@ -64,7 +64,7 @@ class Vendor:
 
     def search(self, transport: httpx.AsyncBaseTransport, k: int = 5, **asked: str) -> list[SearchHit]:
         """Ask once and wait."""
-        return asyncio.run(self.ask(Access(KEY, timeout=5.0, transport=transport), k, **asked))
+        return asyncio.run(self.ask(Access(KEY, timeout=60, transport=transport), k, **asked))
 
 
 def serpapi(**results: Any) -> dict[str, Any]:
