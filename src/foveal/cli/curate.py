@@ -69,7 +69,7 @@ def add(*settings: Words, config: Path, folder: Path, json_file: JsonFile = None
     if not chosen.sources:
         raise ConfigError(f"{config} names no sources", "add [[sources]] with name and path")
     with logs():
-        added = add_sources(curation.path, chosen.sources)
+        added = add_sources(curation.path, chosen.sources, chosen.pictures)
     rows, dropped = sum(source.rows for source in added.sources), dict(added.rejected)
     _tell(console, json_file, _figures("sources", rows, added.kept, dropped))
     if dropped:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from foveal.config import Limits, Settings
 from foveal.curate.leaks import CheckSettings
+from foveal.curate.pictures import PictureLimits
 from foveal.curate.sources import SourceSettings
 from foveal.policy.paid import Ceiling, Price
 from foveal.protocol import ProfileName
@@ -156,6 +157,8 @@ class CurateSettings(Settings):
     """All of curation."""
 
     sources: tuple[SourceSettings, ...] = ()
+    pictures: PictureLimits = PictureLimits()
+    """What pictures may be taken in."""
     benchmarks: tuple[Path, ...] = ()
     """Question sets that nothing may leak from."""
     skip: tuple[Filter, ...] = ()
