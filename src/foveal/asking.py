@@ -2,7 +2,8 @@
 
 An attempt has an id of its own, `<question>/<number>`, and a seed that follows from it, so it does not matter in which
 order attempts are made, or how often the process was killed on the way. An attempt that the model answered, right or
-wrong, is in the run. One that the endpoint kept failing is not: it is counted, told, and made again the next time.
+wrong, is in the run. One that failed for another reason (`Asked.failed`: by default that the endpoint kept failing) is
+not: it is counted, told, and made again the next time.
 """
 
 import asyncio
@@ -49,6 +50,11 @@ class Attempt(NamedTuple):
         return f"{self.question}/{self.number}"
 
 
+def endpoint_failed(trajectory: Trajectory) -> str | None:
+    """Why the model or its endpoint gave no answer, right or wrong; None if there was no such trouble."""
+    return trajectory.error or "no reason given" if trajectory.stop_reason is StopReason.POLICY_ERROR else None
+
+
 @dataclass(frozen=True)
 class Asked:
     """Who is asked, and how."""
@@ -65,6 +71,8 @@ class Asked:
     ledger: Ledger | None = None
     """Where the replies of an endpoint are kept; None for a model on this machine."""
     limiter: AsyncLimiter | None = None
+    failed: Callable[[Trajectory], str | None] = endpoint_failed
+    """Why an attempt does not count and has to be made again; None if it counts."""
 
     async def answer(self, attempt: Attempt, images: ImageStore) -> Trajectory:
         """Make an attempt, and score it."""
@@ -86,7 +94,9 @@ class Progress:
     made: int = 0
     """Attempts of this session."""
     failed: int = 0
-    """Attempts that the model or its endpoint kept failing; they are made again the next time."""
+    """Attempts that kept failing; they are made again the next time."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Why, by id of the attempt."""
     stopped: str | None = None
     """Why the step ended before everything was asked."""
     error: str | None = None
@@ -121,21 +131,23 @@ async def ask_all(
 
 async def make(asked: Asked, attempt: Attempt, writer: RunWriter, progress: Progress) -> Trajectory | None:
     """Make one attempt and write it; None if it failed."""
-    images = writer.images if writer.pictures else ImageStore()
+    images, why = writer.images if writer.pictures else ImageStore(), None
     for _ in range(TRIES):
         trajectory = await asked.answer(attempt, images)
-        if trajectory.stop_reason is not StopReason.POLICY_ERROR:
+        why = asked.failed(trajectory)
+        if why is None:
             writer.write(trajectory)
             progress.made, progress.in_a_row = progress.made + 1, 0
             return trajectory
         if progress.stopped is not None or _at_the_ceiling(asked):
-            progress.stopped = progress.stopped or trajectory.error
+            progress.stopped = progress.stopped or why
             return None
+    assert why is not None  # or it would have been written
     progress.failed, progress.in_a_row = progress.failed + 1, progress.in_a_row + 1
-    progress.error = trajectory.error
-    log.warning("%s failed: %s", attempt.id, trajectory.error)
+    progress.error = progress.reasons[attempt.id] = why
+    log.warning("%s failed: %s", attempt.id, why)
     if progress.in_a_row >= PATIENCE * asked.concurrency:
-        progress.stopped = f"{progress.in_a_row} attempts failed in a row, the last with: {trajectory.error}"
+        progress.stopped = f"{progress.in_a_row} attempts failed in a row, the last with: {why}"
     return None
 
 

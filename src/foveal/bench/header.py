@@ -1,0 +1,164 @@
+"""`RUN/bench.json`: everything that a score depends on, written before the first question is asked.
+
+A run goes on only under the settings it began with. What does not change answers (the address of the data, prices, the
+version of the code, further modes) may change, and is kept, too.
+"""
+
+import json
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue, ValidationError
+
+from foveal import __version__
+from foveal.curate.folder import write_whole
+from foveal.errors import ConfigError, RecordError
+from foveal.policy.paid import Price
+from foveal.trajectory import Record
+
+FILE = "bench.json"
+
+_BINDING = (
+    "benchmark", "questions_sha256", "n", "repeats", "seed", "temperature", "policy", "profile", "suffix",
+    "thumbnails", "tools", "limits",
+)  # fmt: skip
+
+
+class Code(Record):
+    """The code that took part in a run, from a time on."""
+
+    since: str
+    """UTC time, ISO 8601."""
+    foveal: str
+    """Version of the package."""
+    commit: str | None
+    """Of the repository that it runs from, with `-dirty` behind if files were changed; None for an installed one."""
+
+
+class Header(Record):
+    """The head of a benchmark run."""
+
+    version: Literal[1] = 1
+    benchmark: str
+    title: str
+    data: str
+    """Where the questions were read."""
+    items: int
+    """Questions there."""
+    left_out: int
+    """Rows there that could not become questions."""
+    questions_sha256: str
+    """Of ids, texts and accepted answers of the questions that are asked."""
+    n: int
+    """Questions that are asked."""
+    repeats: int
+    seed: int
+    temperature: float
+    policy: str
+    """Name of the model, or checkpoint folder."""
+    profile: str
+    """Protocol profile of the prompt with tools."""
+    thumbnails: bool
+    prompts: dict[str, str]
+    """SHA-256 of the prompt of every mode."""
+    suffix: str
+    """Put behind every question."""
+    tools: dict[str, JsonValue]
+    """What is offered, and where is searched."""
+    tools_why: str
+    """Why these tools are on."""
+    limits: dict[str, JsonValue]
+    """Budgets of one trajectory; `max_image_pixels` is the image budget."""
+    scorer: str
+    """How answers are scored, in one sentence."""
+    judge: str | None
+    """Name of the model that judges where no rule can tell; None if there is none."""
+    price: Price
+    """What the endpoint takes."""
+    modes: tuple[str, ...]
+    """Folders of this run, the one that the score is of first."""
+    code: tuple[Code, ...]
+    """Every version that asked or scored, in order."""
+
+
+def begin(folder: Path, header: Header) -> Header:
+    """Write the header of a run, or make sure that the run in the folder began with the same settings.
+
+    Returns:
+        The header as it stands in the folder now.
+
+    Raises:
+        ConfigError: It began with other settings.
+        RecordError: The header cannot be read.
+        InputError: The folder cannot be written.
+    """
+    if (folder / FILE).exists():
+        header = _joined(folder, read_header(folder), header)
+    write_whole(folder / FILE, header.model_dump_json(indent=2) + "\n")
+    return header
+
+
+def read_header(folder: Path) -> Header:
+    """The header of a run.
+
+    Raises:
+        RecordError: There is none, or it cannot be read.
+    """
+    file = folder / FILE
+    try:
+        return Header.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise RecordError(f"{folder} holds no benchmark run: there is no {FILE}", "name a folder of --run") from None
+    except OSError as error:
+        raise RecordError(f"{file} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RecordError(
+            f"{file} cannot be read: {where} {first['msg']}".replace("  ", " "),
+            "read it with the foveal that wrote it, or with a newer one",
+        ) from None
+
+
+def code_version() -> Code:
+    """The code that runs now."""
+    return Code(since=datetime.now(UTC).isoformat(timespec="seconds"), foveal=__version__, commit=_commit())
+
+
+def _joined(folder: Path, old: Header, new: Header) -> Header:
+    was = {name: getattr(old, name) for name in _BINDING if getattr(old, name) != getattr(new, name)}
+    was |= {f"prompt {mode}": old.prompts[mode] for mode in old.prompts if old.prompts[mode] != new.prompts.get(mode)
+            and mode in new.prompts}  # fmt: skip
+    if old.judge is not None and new.judge != old.judge:
+        was["judge"] = old.judge
+    if was:
+        said = ", ".join(f"{name} was {json.dumps(value, ensure_ascii=False)}" for name, value in was.items())
+        raise ConfigError(
+            f"{folder} was begun with other settings: {said}", "set it back, or name another folder: --run DIR"
+        )
+    modes = tuple(dict.fromkeys((*old.modes, *new.modes)))
+    same = (old.code[-1].foveal, old.code[-1].commit) == (new.code[-1].foveal, new.code[-1].commit)
+    return new.model_copy(
+        update={
+            "modes": modes,
+            "prompts": {**old.prompts, **new.prompts},
+            "code": old.code if same else (*old.code, *new.code),
+        }
+    )
+
+
+def _commit() -> str | None:
+    """The commit of the repository that holds this file; None if none does, or git is not installed."""
+    here = Path(__file__)
+    found = _git(here.parent, "ls-files", "--error-unmatch", here.name)
+    return found and _git(here.parent, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
