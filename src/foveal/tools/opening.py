@@ -1,9 +1,12 @@
 """From settings to tools that can be called."""
 
+import os
 from typing import NamedTuple
 
+from foveal.tools.base import ImageSearch, TextSearch
 from foveal.tools.sandbox import LocalSandbox
-from foveal.tools.search.folder import Indexes, open_index
+from foveal.tools.search.folder import open_index
+from foveal.tools.search.live import open_live
 from foveal.tools.session import Tools
 from foveal.tools.settings import ToolSettings
 
@@ -24,10 +27,17 @@ def open_tools(settings: ToolSettings, sessions: int) -> OpenedTools:
         sessions: Code sessions that may be open at once.
 
     Raises:
-        InputError: The index folder cannot be used.
+        InputError: The index folder, or the file of recorded answers, cannot be used.
+        ConfigError: The key of the live provider is not in the environment.
     """
-    indexes = Indexes(None, None) if settings.search is None else open_index(settings.search)
+    text: TextSearch | None = None
+    image: ImageSearch | None = None
+    if settings.search is not None:
+        text, image = open_index(settings.search)
+    elif settings.live is not None:
+        live = open_live(settings.live, os.environ)
+        text, image = live.text, live.images
     sandbox = None
     if settings.code:
         sandbox = LocalSandbox(max_sessions=sessions, unsafe_allow_unsandboxed=settings.unsafe_allow_unsandboxed)
-    return OpenedTools(Tools(code=sandbox, text=indexes.text, image=indexes.images, k=settings.hits), sandbox)
+    return OpenedTools(Tools(code=sandbox, text=text, image=image, k=settings.hits), sandbox)

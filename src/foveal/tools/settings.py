@@ -1,10 +1,12 @@
 """Settings of the tools that trajectories are offered."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from foveal.config import Settings
+from foveal.tools.search.settings import SearchSettings
 
 
 class ToolSettings(Settings):
@@ -14,7 +16,15 @@ class ToolSettings(Settings):
     """Python code in the sandbox."""
     search: Path | None = None
     """An index folder (`foveal index build`): offers the text and image search that it holds."""
+    live: SearchSettings | None = None
+    """A live provider in place of an index (docs/search.md). Its answers can be recorded, and replayed without it."""
     hits: int = Field(5, ge=1)
     """Hits of one search."""
     unsafe_allow_unsandboxed: bool = False
     """Run the model's code with all rights of this program if the machine offers no isolation."""
+
+    @model_validator(mode="after")
+    def _one_search(self) -> Self:
+        if self.search is not None and self.live is not None:
+            raise ValueError("search is by index or live: leave out search, or live")
+        return self

@@ -1,0 +1,28 @@
+import asyncio
+import json
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from foveal.tools.opening import open_tools
+from foveal.tools.settings import ToolSettings
+
+PROGRAM = "import json, sys; json.load(sys.stdin); print(json.dumps({'hits': [{'title': 'Paris'}]}))"
+
+
+def test_nothing_is_offered_but_what_is_named():
+    opened = open_tools(ToolSettings(code=False), 3)
+    assert opened.tools.offered == () and opened.sandbox is None
+    opened = open_tools(ToolSettings(hits=7), 3)
+    assert opened.tools.offered == ("code",) and opened.sandbox is not None and opened.tools.k == 7
+
+
+def test_a_live_provider_stands_in_for_an_index(tmp_path):
+    live = {"provider": "command", "command": [sys.executable, "-c", PROGRAM]}
+    tools = open_tools(ToolSettings.model_validate({"code": False, "live": live}), 3).tools
+    assert tools.offered == ("search", "image_search") and tools.text is not None
+    assert [hit.title for hit in asyncio.run(tools.text.search("capital of France", 3))] == ["Paris"]
+    with pytest.raises(ValidationError, match="by index or live"):
+        ToolSettings.model_validate({"search": str(tmp_path), "live": live})
+    assert json.loads(ToolSettings.model_validate({"live": live}).model_dump_json())["live"]["provider"] == "command"
