@@ -2,23 +2,20 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from foveal.cli.asked import asking_bar, open_asked, open_limiter, open_profile
 from foveal.cli.common import (
     api_key,
     check_writable,
     is_endpoint,
     logs,
-    only_model,
-    open_policy,
     plain,
     read_flags,
     write_json,
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
     from foveal.curate.stages import Sieved
     from foveal.policy.base import Policy
     from foveal.policy.paid import Ledger
-    from foveal.protocol import Profile
-    from foveal.trajectory import Trajectory
 
 Words = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 JsonFile = Annotated[Path | None, Parameter(name="--json")]
@@ -187,7 +182,7 @@ def long_cot(*settings: Words, config: Path, folder: Path, json_file: JsonFile =
 
     chosen, curation, console = _begin(settings, config, folder, json_file)
     with logs():
-        taken = take_reasoning(curation, chosen, _profile(chosen.prompt))
+        taken = take_reasoning(curation, chosen, open_profile(chosen.prompt))
     rows = sum(source.rows for source in taken.added.sources)
     _tell(console, json_file, _figures("long-cot", rows, taken.kept, {**taken.added.rejected, **taken.refused}))
 
@@ -292,13 +287,13 @@ def _sample(
     if who is None:
         raise ConfigError(f"step {step} needs a student", 'add [student] with policy = "..."')
     samples: int = getattr(chosen, step).samples
-    policy, run = _policy(who), curation.run(step)
+    policy, run = open_asked(who), curation.run(step)
 
     async def work() -> Figures:
         left = count_left(curation, step, questions, samples)
         with contextlib.closing(Ledger(run / LEDGER, {policy.name: who.price}, Ceiling())) as ledger:
             async with _asked(policy, who, chosen, prompt, tools, run, ledger) as asked:
-                with _bar(step, left, ledger) as advance:
+                with asking_bar(step, left, ledger) as advance:
                     made = await sample(curation, step, asked, questions, samples, advance)
             return _made([made], ledger)
 
@@ -311,7 +306,7 @@ async def _synthesize(curation: "Folder", chosen: CurateSettings, questions: "Se
     from foveal.curate.synthesis import SYNTHESIS, synthesize
     from foveal.policy.paid import Ledger
 
-    run, policies = curation.run(SYNTHESIS), {who.name: _policy(who) for who in chosen.teachers}
+    run, policies = curation.run(SYNTHESIS), {who.name: open_asked(who) for who in chosen.teachers}
     prices = {policies[who.name].name: who.price for who in chosen.teachers}
     with contextlib.closing(Ledger(run / LEDGER, prices, chosen.synthesis.ceiling)) as ledger:
         async with contextlib.AsyncExitStack() as stack:
@@ -320,34 +315,9 @@ async def _synthesize(curation: "Folder", chosen: CurateSettings, questions: "Se
                 asked = _asked(policies[who.name], who, chosen, chosen.prompt, True, run, ledger)
                 teachers[who.name] = await stack.enter_async_context(asked)
             most = len(questions) * len(teachers) * chosen.synthesis.samples
-            with _bar("synthesis", most, ledger) as advance:
+            with asking_bar("synthesis", most, ledger) as advance:
                 made = await synthesize(curation, chosen, teachers, questions, advance)
         return _made(list(made.values()), ledger)
-
-
-def _policy(who: AskedSettings) -> "Policy":
-    """The model of the settings.
-
-    Raises:
-        ConfigError: The environment variable of its key is not set, or the endpoint serves several models.
-        InputError: There is no such folder, or the endpoint does not answer.
-    """
-    if who.key is not None and not os.environ.get(who.key):
-        raise ConfigError(f"the environment variable {who.key} is not set", "export it, or correct key")
-    if not is_endpoint(who.policy):
-        return open_policy(who.policy, who.model)
-    from foveal.policy.openai import OpenAIPolicy
-
-    key = os.environ[who.key] if who.key is not None else api_key()
-    model = who.model or only_model(who.policy, key)
-    return OpenAIPolicy(who.policy, model, key, timeout=who.timeout, max_concurrency=who.concurrency)
-
-
-def _profile(prompt: PromptSettings) -> "Profile":
-    from foveal.protocol import load_profile
-
-    profile = load_profile(prompt.profile, prompt.system_prompt, prompt.user_suffix)
-    return dataclasses.replace(profile, thumbnails=prompt.thumbnails)
 
 
 @contextlib.asynccontextmanager
@@ -361,8 +331,6 @@ async def _asked(
     ledger: "Ledger",
 ) -> "AsyncIterator[Asked]":
     """Somebody to ask, with tools that are closed behind him."""
-    from aiolimiter import AsyncLimiter
-
     from foveal.asking import Asked
     from foveal.reward.judge import open_judge
     from foveal.reward.score import scorer
@@ -373,41 +341,24 @@ async def _asked(
     judge = (
         open_judge(chosen.reward.judge, os.environ.get(JUDGE_KEY) or api_key(), run) if chosen.reward.judge else None
     )
-    # One at a time, so far apart: a minute's worth at once would be refused.
-    limiter = AsyncLimiter(1, 60 / who.requests_per_minute) if who.requests_per_minute else None
     try:
         if opened.sandbox is not None:
             await opened.sandbox.probe()  # rather now than at the first call of a model
         yield Asked(
             policy=policy,
             tools=opened.tools,
-            profile=_profile(prompt),
+            profile=open_profile(prompt),
             limits=chosen.limits,
             temperature=who.temperature,
             concurrency=who.concurrency,
             seed=chosen.seed,
             score=scorer(chosen.reward, judge),
             ledger=ledger if is_endpoint(who.policy) else None,
-            limiter=limiter,
+            limiter=open_limiter(who),
         )
     finally:
         if opened.sandbox is not None:
             await opened.sandbox.aclose()
-
-
-@contextlib.contextmanager
-def _bar(step: str, total: int, ledger: "Ledger") -> "Iterator[Callable[[Trajectory], None]]":
-    """A bar with the time to go and what was spent."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(step, total=total)
-
-        def advance(trajectory: "Trajectory") -> None:
-            spent = ledger.spent
-            cost = f" {spent.calls} calls, {spent.tokens / 1e6:.2f} M tokens, {spent.money:.2f}" if spent.calls else ""
-            bar.update(task, advance=1, description=step + cost)
-
-        yield advance
 
 
 def _made(made: "Sequence[Made]", ledger: "Ledger") -> Figures:
