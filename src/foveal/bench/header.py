@@ -122,6 +122,18 @@ def read_header(folder: Path) -> Header:
         ) from None
 
 
+def note_code(folder: Path) -> None:
+    """Write down that the code of now took part in a run.
+
+    Raises:
+        RecordError: The header cannot be read.
+        InputError: The folder cannot be written.
+    """
+    header = read_header(folder)
+    header = header.model_copy(update={"code": _with(header.code, code_version())})
+    write_whole(folder / FILE, header.model_dump_json(indent=2) + "\n")
+
+
 def code_version() -> Code:
     """The code that runs now."""
     return Code(since=datetime.now(UTC).isoformat(timespec="seconds"), foveal=__version__, commit=_commit())
@@ -139,14 +151,14 @@ def _joined(folder: Path, old: Header, new: Header) -> Header:
             f"{folder} was begun with other settings: {said}", "set it back, or name another folder: --run DIR"
         )
     modes = tuple(dict.fromkeys((*old.modes, *new.modes)))
-    same = (old.code[-1].foveal, old.code[-1].commit) == (new.code[-1].foveal, new.code[-1].commit)
-    return new.model_copy(
-        update={
-            "modes": modes,
-            "prompts": {**old.prompts, **new.prompts},
-            "code": old.code if same else (*old.code, *new.code),
-        }
-    )
+    prompts = {**old.prompts, **new.prompts}
+    return new.model_copy(update={"modes": modes, "prompts": prompts, "code": _with(old.code, new.code[-1])})
+
+
+def _with(known: tuple[Code, ...], code: Code) -> tuple[Code, ...]:
+    last = known[-1] if known else None
+    same = last is not None and (last.foveal, last.commit) == (code.foveal, code.commit)
+    return known if same else (*known, code)
 
 
 def _commit() -> str | None:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 from foveal.asking import endpoint_failed
 from foveal.bench.benchmark import Benchmark
 from foveal.bench.grading import Graded, grade
+from foveal.bench.scoring.formulas import formula, olympiad
 from foveal.records import edit_run, scan_run
 from foveal.reward.judge import Judge
+from foveal.reward.symbolic import require_math_verify
 from foveal.trajectory import Trajectory
 
 INFRASTRUCTURE = ("sandbox", "search")
@@ -39,6 +41,16 @@ def infrastructure(trajectory: Trajectory) -> str | None:
         if error is not None and error.kind in INFRASTRUCTURE:
             return f"{error.kind}: {error.message}"
     return None
+
+
+def require_packages(benchmark: Benchmark) -> None:
+    """Fail before any work if the rule of a benchmark needs a package that is not installed.
+
+    Raises:
+        MissingDependency: The rule compares formulas, and math-verify is not installed.
+    """
+    if benchmark.rule in (formula, olympiad):
+        require_math_verify()
 
 
 def scorer(benchmark: Benchmark, judge: Judge | None) -> Callable[[Trajectory], Awaitable[Trajectory]]:

@@ -1,14 +1,15 @@
 """Settings of `foveal bench`: who is asked, what, with which tools, and which checks stand beside. No heavy import."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from foveal.config import Limits, Settings
+from foveal.config import Limits
 from foveal.curate.settings import AskedSettings, PromptSettings
 from foveal.policy.paid import Ceiling
 from foveal.reward.settings import JudgeSettings
+from foveal.tools.settings import ToolSettings
 
 Mode = Literal["with-tools", "without-tools", "blind", "blank"]
 """One way in which all questions are asked; names the folder of its answers.
@@ -18,17 +19,17 @@ Mode = Literal["with-tools", "without-tools", "blind", "blank"]
 ToolName = Literal["code", "search", "image_search"]
 
 
-class BenchToolSettings(Settings):
-    """The tools of a benchmark."""
+class BenchToolSettings(ToolSettings):
+    """The tools of a benchmark. The other fields say where is searched, and how."""
 
     offer: tuple[ToolName, ...] | None = None
     """Which are on; None for those of the benchmark's own policy, none at all for a model without tools."""
-    search: str | None = None
-    """Where is searched: an index folder, a live provider, or a TOML file of its settings (docs/search.md)."""
-    hits: int | None = Field(None, ge=1)
-    """Hits of one search; None for 5, or what the provider's settings say."""
-    unsafe_allow_unsandboxed: bool = False
-    """Run the model's code with all rights of this program if the machine offers no isolation."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if not self.code:
+            raise ValueError("which tools are on is said by offer alone: leave out code")
+        return self
 
 
 class BenchSettings(AskedSettings):

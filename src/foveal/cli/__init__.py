@@ -25,6 +25,8 @@ COMMANDS = (
     ("ask", "foveal.cli.ask:ask", "Answer one question about your pictures and show every step."),
     ("view", "foveal.cli.view:view", "Draw a saved run as web pages that open from disk."),
     ("score", "foveal.cli.score:score", "Score a saved run again, without its model."),
+    ("bench", "foveal.cli.bench:bench", "Run a benchmark with and without tools, or draw a saved one again."),
+    ("compare", "foveal.cli.compare:compare", "Is one saved run better than another, or can nobody tell?"),
     ("curate", "foveal.cli.curate:app", "From raw question sets to a cold-start set and a set for RL, step by step."),
     ("export", "foveal.cli.export:export", "Write a run or a question set in a format of the field."),
     ("import", "foveal.cli.export:import_", "Turn data of a format of the field into a run or a question set."),

@@ -1,0 +1,275 @@
+"""`foveal bench`: run a benchmark with and without tools, or draw the figures of a saved run again."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from foveal.cli.asked import asking_bar, open_asked, open_limiter, open_profile
+from foveal.cli.common import (
+    api_key,
+    check_writable,
+    is_endpoint,
+    logs,
+    plain,
+    read_flags,
+    write_json,
+)
+from foveal.cli.score import JUDGE_KEY
+from foveal.config import read_settings
+from foveal.errors import ConfigError
+
+if TYPE_CHECKING:
+    from foveal.asking import Progress
+    from foveal.bench.benchmark import Benchmark
+    from foveal.bench.run import Plan
+    from foveal.bench.settings import BenchSettings, BenchToolSettings, Mode
+    from foveal.protocol import Profile
+    from foveal.tools.sandbox import LocalSandbox
+    from foveal.tools.session import Tools
+    from foveal.trajectory import Trajectory
+
+SHOWN_PROBLEMS = 3
+"""Rows that cannot be read which are told one by one."""
+
+
+def bench(
+    name: str | None = None,
+    *settings: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Path | None = None,
+    run: Path | None = None,
+    list_all: Annotated[bool, Parameter(name="--list", negative="")] = False,
+    report: Path | None = None,
+    rescore: Annotated[bool, Parameter(negative="")] = False,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> int:
+    """Run a benchmark with and without tools, and say how good the model is, at what cost.
+
+    foveal bench vstar --policy http://127.0.0.1:8000/v1 --data vstar.tsv --run runs/vstar
+
+    Settings are flags behind the name, or in --config: --policy, --model, --data, --n, --repeats, --tools.search,
+    --judge.url, --blind true and more (docs/bench.md). A run that was killed or failed in part goes on when the same
+    command is given again.
+
+    Args:
+        name: The benchmark; --list names them.
+        settings: Settings by name, behind the name.
+        config: TOML file of the settings.
+        run: Folder of the run; a new one by default, runs/bench-NAME-TIME.
+        list_all: List the benchmarks instead, with tools, scorer and licence.
+        report: Draw the figures of this saved run again instead, without its model.
+        rescore: With --report: score the saved answers by the rules as they are now. Verdicts of a judge are kept.
+        json_file: Write the figures to this file; docs/bench.md says what each means.
+    """
+    check_writable(json_file)
+    if (name is not None) + list_all + (report is not None) != 1:
+        raise ConfigError("name a benchmark, or --list, or --report RUN", "foveal bench --list names the benchmarks")
+    if rescore and report is None:
+        raise ConfigError("--rescore is for saved runs", "foveal bench --report RUN --rescore")
+    console = Console(highlight=False, emoji=False)
+    if name is not None:
+        return _run(name, settings, config, run, json_file, console)
+    if settings or config is not None or run is not None:
+        raise ConfigError("settings are for running a benchmark", "name it: foveal bench NAME --policy P")
+    if report is None:
+        return _list(json_file, console)
+    if rescore:
+        asyncio.run(_rescore(report))
+    return _draw(report, json_file, console)
+
+
+def _list(json_file: Path | None, console: Console) -> int:
+    from foveal.bench.catalogue import describe
+
+    found = describe()
+    if json_file is not None:
+        write_json(json_file, found)
+    table = Table("name", "benchmark", "questions", "tools", "scored by", "licence", box=None, padding=(0, 2, 0, 0))
+    for name, one in found.items():
+        tools = ", ".join(one["tools"])
+        table.add_row(name, one["title"], f"{one['items']:,}", tools, one["scorer"], one["licence"])
+    console.print(table)
+    return 0
+
+
+async def _rescore(folder: Path) -> None:
+    from foveal.bench.catalogue import find
+    from foveal.bench.header import note_code, read_header
+    from foveal.bench.scores import regrade, require_packages
+    from foveal.records import FILE
+
+    header = read_header(folder)
+    benchmark = find(header.benchmark)
+    require_packages(benchmark)
+    for mode in header.modes:
+        if (folder / mode / FILE).exists():
+            await regrade(folder / mode, benchmark, None, every=True)
+    note_code(folder)
+
+
+def _draw(folder: Path, json_file: Path | None, console: Console) -> int:
+    """Show and write the figures of a saved run.
+
+    Returns:
+        The exit code: 1 if answers are not there yet, or wait for a judge.
+    """
+    from foveal.bench.figures import draw
+    from foveal.bench.report import facts, notes, tables, write_report
+
+    with logs():
+        drawn = draw(folder)
+    if json_file is not None:
+        write_json(json_file, drawn.figures)
+    console.print(f"{plain(drawn.header.title)}: {plain(drawn.header.policy)}", style="bold", markup=False)
+    for table in tables(drawn):
+        console.print(f"\n{table.title}", style="bold", markup=False)
+        shown = Table(*table.columns, show_header=any(table.columns), box=None, padding=(0, 2, 0, 0))
+        for cells in table.rows:
+            shown.add_row(*map(plain, cells))
+        console.print(shown, markup=False)
+    console.print()
+    for note in notes(drawn):
+        console.print(plain(note), style="yellow", soft_wrap=True, markup=False)
+    for what, text in facts(drawn.header):
+        console.print(f"{what}: {plain(text)}", style="dim", soft_wrap=True, markup=False)
+    console.print(f"report: {write_report(folder, drawn)}", style="dim", soft_wrap=True, markup=False)
+    waits = [name for name, value in drawn.figures.items() if name.endswith("unscored") and value]
+    return 1 if waits or drawn.figures["infrastructure_failures"] or drawn.figures["missing"] else 0
+
+
+def _run(
+    name: str, words: Sequence[str], config: Path | None, run: Path | None, json_file: Path | None, console: Console
+) -> int:
+    from foveal.bench.catalogue import find
+    from foveal.bench.run import plan
+    from foveal.bench.scores import require_packages
+    from foveal.bench.settings import BenchSettings
+
+    benchmark = find(name)
+    settings = read_settings(BenchSettings, config, read_flags(words))
+    require_packages(benchmark)
+    folder = run or Path("runs") / f"bench-{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    with console.status("reading the questions"):
+        questions = plan(benchmark, settings)
+    for problem in questions.problems[:SHOWN_PROBLEMS]:
+        console.print(f"left out: {plain(str(problem))}", style="yellow", soft_wrap=True, markup=False)
+    if more := len(questions.problems[SHOWN_PROBLEMS:]):
+        console.print(f"left out: {more} rows more", style="yellow")
+    with logs():
+        stopped = asyncio.run(_ask(benchmark, settings, questions, folder, console))
+    code = _draw(folder, json_file, console)
+    if stopped is not None:
+        console.print(f"not everything was asked: {plain(stopped)}", style="yellow", soft_wrap=True, markup=False)
+    if code:
+        console.print(f"to go on, give the same command again with --run {folder}", style="yellow", soft_wrap=True)
+    return code
+
+
+async def _ask(
+    benchmark: "Benchmark", settings: "BenchSettings", questions: "Plan", folder: Path, console: Console
+) -> str | None:
+    """Ask what is left.
+
+    Returns:
+        Why that came to an end too early; None if it did not.
+    """
+    from foveal.bench.run import LEDGER, Who, count_left, modes
+    from foveal.bench.run import run as run_benchmark
+    from foveal.policy.paid import Ledger
+    from foveal.reward.judge import open_judge
+
+    with console.status("opening the model"):
+        policy = open_asked(settings)
+        opened = _tools(benchmark, settings.tools, settings.concurrency)
+    judge = None
+    if settings.judge is not None and benchmark.judge:
+        judge = open_judge(settings.judge, os.environ.get(JUDGE_KEY) or api_key(), folder)
+    prices = {policy.name: settings.price}
+    with contextlib.closing(Ledger(folder / LEDGER, prices, settings.ceiling)) as ledger:
+        who = Who(
+            policy=policy,
+            tools=opened.tools,
+            why=opened.why,
+            profile=open_profile(settings.prompt),
+            bare=_bare(settings),
+            judge=judge,
+            ledger=ledger if is_endpoint(settings.policy) else None,
+            limiter=open_limiter(settings),
+        )
+        left = count_left(folder, settings, questions, modes(settings, opened.tools))
+        async with opened.sandbox or contextlib.nullcontext():
+            if opened.sandbox is not None:
+                await opened.sandbox.probe()  # rather now than at the first call of a model
+            with asking_bar(benchmark.name, left, ledger) as advance:
+
+                def on_done(mode: "Mode", trajectory: "Trajectory") -> None:
+                    advance(trajectory)
+
+                made = await run_benchmark(benchmark, settings, questions, who, folder, on_done)
+    return _stopped(list(made.values()))
+
+
+def _stopped(made: "Sequence[Progress]") -> str | None:
+    reasons = [one.stopped for one in made if one.stopped] + [one.error for one in made if one.error]
+    return reasons[0] if reasons else None
+
+
+def _bare(settings: "BenchSettings") -> "Profile":
+    """The prompt of questions without tools. A prompt of a file speaks of tools that are not there."""
+    prompt = settings.no_tools_prompt
+    if prompt is None and settings.prompt.system_prompt is None:
+        prompt = settings.prompt
+    if prompt is None:
+        prompt = settings.prompt.model_copy(update={"profile": "foveal", "system_prompt": None})
+    return open_profile(prompt)
+
+
+class _Opened(NamedTuple):
+    tools: "Tools"
+    sandbox: "LocalSandbox | None"
+    why: str
+
+
+def _tools(benchmark: "Benchmark", settings: "BenchToolSettings", sessions: int) -> _Opened:
+    """The tools of the settings, or of the benchmark's policy.
+
+    Raises:
+        ConfigError: A search is to be offered and there is nowhere to search, or the other way round.
+        InputError: What is to be searched cannot be opened.
+    """
+    from foveal.tools.opening import open_tools
+    from foveal.tools.session import Tools
+
+    own = benchmark.tools.names
+    offered = own if settings.offer is None else settings.offer
+    if (settings.search or settings.live) and not {"search", "image_search"} & set(offered):
+        raise ConfigError(
+            f"{benchmark.title} is asked with {', '.join(offered) or 'no tools'}, and where to search is named",
+            """leave it out, or turn search on: --tools.offer '["code", "search"]'""",
+        )
+    tools, sandbox = open_tools(settings.model_copy(update={"code": "code" in offered}), sessions)
+    for tool in offered:
+        if tool not in tools.offered:
+            rest = ", ".join(f'"{name}"' for name in offered if name in tools.offered)
+            raise ConfigError(
+                f"{benchmark.title} is asked with {tool}, and what is searched has none"
+                if tools.text or tools.image
+                else f"{benchmark.title} is asked with {tool}, and there is nowhere to search",
+                "name an index folder (--tools.search DIR) or a provider (--tools.live.provider NAME); "
+                f"or turn it off: --tools.offer '[{rest}]'",
+            )
+    tools = Tools(
+        code=tools.code,
+        text=tools.text if "search" in offered else None,
+        image=tools.image if "image_search" in offered else None,
+        k=tools.k,
+    )
+    by_hand = f"chosen by hand; the benchmark itself has {', '.join(own)}"
+    return _Opened(tools, sandbox, benchmark.tools.why if set(offered) == set(own) else by_hand)
