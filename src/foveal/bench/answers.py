@@ -1,5 +1,7 @@
 """The answers of saved runs, reduced to what figures need: no torch, no model, no pictures."""
 
+import re
+import string
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -45,12 +47,14 @@ class Pair(NamedTuple):
 
 
 def read_answers(run: Path) -> list[Answer]:
-    """The answers of a run folder, in order; none where there is no run yet.
+    """The answers of a run folder, by question and repeat (10 comes after 9); none where there is no run yet.
+
+    Answers come in the order in which they were done, which is another one each time.
 
     Raises:
         RecordError: The run was written in a format version that this reader does not know.
     """
-    return [_answer(trajectory) for trajectory in scan_run(run)]
+    return sorted(map(_answer, scan_run(run)), key=lambda one: (_natural(one.question.id), _natural(one.repeat)))
 
 
 def scores(answers: Iterable[Answer]) -> dict[str, list[float]]:
@@ -131,6 +135,12 @@ def _same_questions(ours: Iterable[Answer], theirs: Iterable[Answer], first: Pat
                 f"question {question.id} is another one in {first} than in {second}",
                 "compare runs of the same benchmark and the same data",
             )
+
+
+def _natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Sorts numbers in names by value, and before words."""
+    pieces = re.findall(r"[0-9]{1,18}|[^0-9]+", name)
+    return tuple((int(piece), "") if piece[0] in string.digits else (10**18, piece) for piece in pieces)
 
 
 def _answer(trajectory: Trajectory) -> Answer:

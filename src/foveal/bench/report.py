@@ -69,7 +69,7 @@ def notes(drawn: Drawn) -> list[str]:
     if missing := _count(figures["missing"]):
         said.append(f"{missing:,} of {_count(figures['planned']):,} answers are not there yet.")
     if header.left_out:
-        said.append(f"{header.left_out:,} rows of the data could not become questions.")
+        said.append(f"Rows of the data that could not become questions: {header.left_out:,}.")
     return said
 
 
@@ -133,8 +133,11 @@ def smallest_difference(pair: Pair) -> float | None:
 
 
 def verdict(found: Comparison) -> str:
-    """`better`, `worse`, or `cannot tell` where the interval holds 0."""
-    if found.low <= 0 <= found.high:
+    """`better`, `worse`, or `cannot tell`: where the interval holds 0, or p is 0.05 or more.
+
+    The two need not agree: with few flips the exact test is the stricter one.
+    """
+    if found.low <= 0 <= found.high or found.p >= 0.05:
         return "cannot tell"
     return "better" if found.difference > 0 else "worse"
 
