@@ -16,7 +16,7 @@ from foveal.trajectory import ImageStore
 
 @pytest.fixture
 def server():
-    with TeacherServer(sample("train", 10, 0)) as server:
+    with TeacherServer("train", 10, 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield server
@@ -60,4 +60,4 @@ def test_what_it_cannot_answer_it_refuses_and_says_why(server):
         assert reply.status_code == 400 and says in reply.json()["error"]["message"]
     assert httpx.get(f"{server.url}/nothing").status_code == 404
     with pytest.raises(InputError, match="port"):
-        TeacherServer([], server.server_port)
+        TeacherServer("train", 1, 0, server.server_port)

@@ -227,10 +227,9 @@ def teachers(
         port: On 127.0.0.1; 0 takes a free one.
     """
     from foveal.micro.endpoint import TEACHERS, TeacherServer
-    from foveal.micro.questions import sample
 
     console = Console(highlight=False)
-    with TeacherServer(sample(split, n, seed), port) as server:
+    with TeacherServer(split, n, seed, port) as server:
         console.print(f"models {' and '.join(TEACHERS)} at {server.url}; end with Ctrl-C", soft_wrap=True)
         server.serve_forever()
 

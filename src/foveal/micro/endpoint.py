@@ -9,14 +9,14 @@ A teacher knows the truth about the scenes of one question set, and finds its qu
 import base64
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, get_args
 
 from PIL import Image
 
 from foveal.errors import InputError
-from foveal.micro.questions import Item
+from foveal.micro.questions import Item, sample, sampled
 from foveal.micro.settings import Teacher
 from foveal.micro.teacher import turn
 from foveal.policy.base import up_to_stop
@@ -33,7 +33,9 @@ class TeacherServer(ThreadingHTTPServer):
     """Serves the teachers until it is shut down.
 
     Args:
-        items: The questions that they know.
+        split: Whose countries the questions are about.
+        count: Questions that they know: those of `micro.questions.sample`.
+        seed: Of the questions.
         port: On 127.0.0.1; 0 takes a free one.
 
     Raises:
@@ -42,10 +44,11 @@ class TeacherServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, items: Iterable[Item], port: int = 0):
-        self.known: dict[str, list[Item]] = {}
-        for item in items:
-            self.known.setdefault(image_ref(item.scene.image).sha256, []).append(item)
+    def __init__(self, split: str, count: int, seed: int, port: int = 0):
+        self._made = split, seed
+        self._places: dict[str, list[int]] = {}
+        for place, item in enumerate(sample(split, count, seed)):  # scenes are drawn again when they are asked for
+            self._places.setdefault(image_ref(item.scene.image).sha256, []).append(place)
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
@@ -79,7 +82,8 @@ class TeacherServer(ThreadingHTTPServer):
     def _item(self, messages: Sequence[Mapping[str, Any]]) -> Item:
         first = next(message for message in messages if message["role"] == "user")
         asked, picture = _message(first).text, _first_picture(first["content"])
-        for item in self.known.get(picture or "", ()):
+        for place in self._places.get(picture or "", ()):
+            item = sampled(*self._made, place)
             if asked.startswith(item.text):
                 return item
         raise LookupError("the teachers know no such question about such a picture")

@@ -127,10 +127,19 @@ def sample(split_name: str, count: int, seed: int) -> Iterator[Item]:
     return about(asked_countries(split_name), count, f"{split_name}-{seed}")
 
 
+def sampled(split_name: str, seed: int, place: int) -> Item:
+    """The question at a place of `sample`."""
+    return _at(asked_countries(split_name), f"{split_name}-{seed}", place)
+
+
 def about(known: Sequence[Country], count: int, seed: str) -> Iterator[Item]:
     """`count` questions about countries of `known`, the families in turn. The same seed gives the same questions."""
     for index in range(count):
-        yield make(random.Random(f"{seed}-{index}"), FAMILIES[index % len(FAMILIES)], known)
+        yield _at(known, seed, index)
+
+
+def _at(known: Sequence[Country], seed: str, index: int) -> Item:
+    return make(random.Random(f"{seed}-{index}"), FAMILIES[index % len(FAMILIES)], known)
 
 
 def templates() -> Iterator[str]:
