@@ -90,16 +90,41 @@ GOOD = (code("x = f(3)  # 42"), answer("42"))
         ((search("capital"), answer("42")), ["unused"]),
         ((code("x = f(3)  # 42"), answer("42", "As image_2 shows.")), ["reference"]),
         ((code("image_2 = f(image_1)  # 42"), answer("42", "As image_2 shows.")), []),
+        ((code("x = f(3)  # 42"), answer("42", "As image_" + "1" * 5000)), ["reference"]),
+        ((code("x = f(3)  # 42").removesuffix("</code>"), answer("42")), ["actions"]),
+        ((code("x = f(3)  # 42"), "<think>So.</think><answer>42"), ["actions"]),
     ],
 )
 def test_rules(trajectory, turns, broken):
     assert rules(trajectory(*turns)) == broken
 
 
+@pytest.mark.parametrize(
+    ("result", "thought", "broken"),
+    [
+        ("1184", "It is 1,184.", []),
+        ("11841", "It is 1,184.", ["unused"]),
+        ("\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd", "\u9996\u90fd\u662f\u5317\u4eac", []),
+        ("\u5317\u4eac", "So it is.", ["unused"]),
+        ("cafe\u0301", "A caf\u00e9.", []),
+        ("Stra\u00dfe", "STRASSE", []),
+    ],
+)
+def test_a_result_is_used_in_any_script_and_spelling(trajectory, result, thought, broken):
+    good = trajectory(code("x = f(3)  # 42"), answer("42", thought))
+    seen = good.turns[0].observation
+    cell = seen.model_copy(update={"cell": seen.cell.model_copy(update={"stdout": result})})
+    turns = (good.turns[0].model_copy(update={"observation": cell}), good.turns[1])
+    assert rules(good.model_copy(update={"turns": turns})) == broken
+
+
 def test_a_turn_with_two_actions(trajectory):
     good = trajectory(*GOOD)
     twice = good.turns[0].model_copy(update={"text": good.turns[0].text + "<answer>41</answer>"})
     assert rules(good.model_copy(update={"turns": (twice, good.turns[1])})) == ["actions"]
+    apart = good.turns[0].model_copy(update={"text": f"<think>So.</think><answer>41</answer>{good.turns[0].text}"})
+    deepeyes = good.model_copy(update={"turns": (apart, good.turns[1]), "profile": "deepeyes-v2"})
+    assert rules(deepeyes) == ["actions"]
     thought = good.turns[0].model_copy(update={"text": good.turns[0].text.replace("I look.", "Not <answer> yet.")})
     assert rules(good.model_copy(update={"turns": (thought, good.turns[1])})) == []
 

@@ -5,6 +5,7 @@ along with the good: code that does nothing, results that nobody reads, talk of 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
 from foveal.curate.settings import VerifySettings
@@ -16,9 +17,12 @@ from foveal.trajectory import Observation, StopReason, Trajectory
 
 CHARACTERS_PER_TOKEN = 4
 """Of text whose tokens nobody counted."""
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ACTION = re.compile(r"<(code|tool_call|answer)>")
-_IMAGE = re.compile(r"\bimage_(\d+)\b")
-_WORD = re.compile(r"[^\W_]{2,}")
+_IMAGE = re.compile(r"\bimage_\d+\b")
+_UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]{{2,}}")
+"""A word; a letter alone in scripts that put no space between words (Thai, Lao, Japanese, Chinese)."""
 
 
 def failures(trajectory: Trajectory, settings: VerifySettings) -> list[str]:
@@ -48,11 +52,14 @@ def _failures(trajectory: Trajectory, settings: VerifySettings) -> Iterator[tupl
 
 
 def _actions(text: str, trajectory: Trajectory) -> str | None:
-    """What is wrong with the actions of a turn: there must be one, and only one."""
+    """What is wrong with the actions of a turn: there must be one, and only one, with its closing tag."""
     parsed = parse_turn(text, PROFILES[trajectory.profile])
     if isinstance(parsed.action, Malformed):
         return "it holds no action that can be read"
-    found = _ACTION.findall(text.rpartition("</think>")[2])
+    if not parsed.closed:
+        return "its action is not closed"
+    # Behind the first thinking: an action between two of them counts.
+    found = _ACTION.findall(text[text.find("</think>") + 1 :])
     return None if len(found) <= 1 else f"it holds {len(found)} actions"
 
 
@@ -82,14 +89,19 @@ def _unused(trajectory: Trajectory) -> int | None:
 
     A result that is all pictures cannot be told to be unused by its words, nor one that says nothing new.
     """
-    known = set(_WORD.findall(trajectory.question.text.lower()))
+    known = _words(trajectory.question.text)
     for number, turn in enumerate(trajectory.turns, start=1):
-        known.update(_WORD.findall(turn.text.lower()))
-        new = set(_WORD.findall(_said(turn.observation).lower())) - known
-        later = " ".join(after.text for after in trajectory.turns[number:]).lower()
-        if new and not new & set(_WORD.findall(later)):
+        known |= _words(turn.text)
+        new = _words(_said(turn.observation)) - known
+        later = " ".join(after.text for after in trajectory.turns[number:])
+        if new and not new & _words(later):
             return number
     return None
+
+
+def _words(text: str) -> set[str]:
+    """Its words, without regard to case, to how letters are composed, and to commas within numbers."""
+    return set(_WORD.findall(_THOUSANDS.sub("", unicodedata.normalize("NFKC", text).casefold())))
 
 
 def _said(observation: Observation | None) -> str:
@@ -106,11 +118,12 @@ def _missing_picture(trajectory: Trajectory) -> str | None:
     A name that the model's own code gave to something is no picture of the question.
     """
     count = len(trajectory.question.images)
+    there = {f"image_{number}" for number in range(1, count + 1)}  # as text: a model may write any number of digits
     own = set(re.findall(r"\b(image_\d+)\s*=[^=]", " ".join(turn.text for turn in trajectory.turns)))
     for turn in trajectory.turns:
         for match in _IMAGE.finditer(turn.text):
-            if int(match[1]) not in range(1, count + 1) and match[0] not in own:
-                return f"it names {match[0]}, and the question has {count} pictures"
+            if match[0] not in there | own:
+                return f"it names {match[0][:20]}, and the question has {count} pictures"
     return None
 
 
