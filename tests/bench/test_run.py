@@ -1,6 +1,7 @@
 """Runs of RealX-Bench and V* rows through the real agent loop; only the model, the search and the sandbox are ours."""
 
 import asyncio
+import dataclasses
 import itertools
 import json
 from collections import Counter
@@ -14,6 +15,7 @@ from foveal.bench.catalogue import BENCHMARKS
 from foveal.bench.figures import draw
 from foveal.bench.header import note_code, read_header
 from foveal.bench.run import Plan, Who, modes, plan, read_failures, run
+from foveal.bench.scores import how, regrade
 from foveal.bench.settings import BenchSettings
 from foveal.errors import ConfigError, PolicyError, RecordError, SandboxError, SearchError
 from foveal.policy.scripted import ScriptedPolicy
@@ -313,6 +315,23 @@ def test_the_judge_finishes_what_no_rule_could_tell_and_nobody_is_asked_again(wo
     _, after = world(model, judge=Judge(ScriptedPolicy(["Verdict: wrong"], "judge")))
     assert (after["no_tool_n"], after["no_tool_unscored"], after["no_tool_undecided"]) == (6, 0, 0)
     assert after["no_tool_accuracy"] == 2 / 6 and not model.asked
+
+
+def test_scoring_again_takes_the_rules_of_now_and_keeps_verdicts(world):
+    world(Model(), judge=Judge(ScriptedPolicy(["Verdict: correct"], "judge")))
+    with_tools, without = (world.folder / mode for mode in ("with-tools", "without-tools"))
+    assert asyncio.run(regrade(with_tools, world.benchmark, None, every=True)) == 0
+    stricter = dataclasses.replace(world.benchmark, rule=lambda answer, question: 0.0 if answer == "Rome" else None)
+    assert asyncio.run(regrade(with_tools, stricter, None, every=True)) == 6
+    assert {how(one) for one in world.saved("with-tools").values()} == {
+        ("rule", ""), ("none", "no rule could tell, and there was no judge"),
+    }  # fmt: skip
+    assert asyncio.run(regrade(without, stricter, None, every=True)) == 2, "Peru and Italy; the rest was judged"
+    found = world.saved("without-tools")
+    assert {country: one.reward["accuracy"] for country, one in found.items()} == {
+        **dict.fromkeys(CITIES, 1.0), "Peru": 0.0, "Italy": 0.0,
+    }  # fmt: skip
+    assert how(found["Japan"]).by in ("judge", "cache")
 
 
 def test_modes(world):

@@ -219,6 +219,9 @@ def test_mistakes_are_told_before_anything_is_asked(world, data, tmp_path, capsy
         ("name a benchmark", ["bench"]),
         ("name a benchmark", ["bench", "vstar", "--list"]),
         ("policy", ["bench", "vstar"]),
+        ("", ["bench", "--policy", "x", "vstar"]),
+        ("there is no folder", ["bench", "vstar", "--policy", str(tmp_path / "model"), "--data", str(data)]),
+        ("cannot be used", words(world, data, data / "rows.jsonl")),
         ("is not there", ["bench", "vstar", "--policy", world.url, "--data", str(tmp_path / "nowhere")]),
         ("where to search is named", [*given, "--tools.search", str(data)]),
         ("nowhere to search", [*given, "--tools.offer", '["code", "search"]']),
@@ -250,6 +253,38 @@ def test_a_model_without_tools(world, data, tmp_path):
     code, figures = command(*words(world, data, tmp_path / "run", "--tools.offer", "[]"), folder=tmp_path)
     assert (code, figures["mode"], figures["accuracy"]) == (0, "without-tools", 4 / 12)
     assert "tool_gain" not in figures
+
+
+def test_a_benchmark_that_searches_wants_to_know_where(world, tmp_path, capsys):
+    Image.new("RGB", (40, 40)).save(tmp_path / "board.png")
+    row = {
+        "query": "What is on board 3?",
+        "answer": "D",
+        "perception": 1,
+        "search": 1,
+        "reason": 0,
+        "image": "board.png",
+    }
+    (tmp_path / "realx.jsonl").write_text(json.dumps(row))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "boards.md").write_text("# Boards\n\nOn board 3 is a D.\n")
+    index, run = tmp_path / "index", tmp_path / "run"
+    with pytest.raises(SystemExit) as end:
+        main(["index", "build", str(tmp_path / "texts"), "--out", str(index)])
+    assert end.value.code == 0
+    given = ["bench", "realx", "--policy", world.url, "--model", "m", "--data", str(tmp_path / "realx.jsonl"),
+             "--run", str(run)]  # fmt: skip
+    assert command(*given, folder=tmp_path)[0] == 2
+    assert "is asked with search, and there is nowhere to search" in capsys.readouterr().err
+    assert command(*given, "--tools.search", str(index), folder=tmp_path)[0] == 2
+    error = capsys.readouterr().err
+    assert "is asked with image_search, and what is searched has none" in error
+    fix = re.search(r"--tools.offer '(.*)'", error)[1]
+    assert json.loads(fix) == ["code", "search"]
+    code, figures = command(*given, "--tools.search", str(index), "--tools.offer", fix, folder=tmp_path)
+    assert (code, figures["accuracy"], figures["axis.search.accuracy"]) == (0, 1.0, 1.0)
+    header = json.loads((run / "bench.json").read_text())
+    assert header["tools"]["search"] is not None and header["tools_why"].startswith("chosen by hand")
 
 
 def test_the_list_of_benchmarks(tmp_path, capsys):

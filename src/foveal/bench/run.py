@@ -10,6 +10,7 @@ A killed run goes on where it was. What failed is no answer: it is told, and ask
 seeds of a question, so that they differ in nothing but what their name says.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -314,7 +315,9 @@ def _share_pictures(folder: Path, mode: Mode) -> None:
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     (folder / mode).mkdir(exist_ok=True)
     link = folder / mode / IMAGES
-    if not link.exists():
+    if link.exists():
+        return
+    with contextlib.suppress(OSError):  # without links on this disk every mode keeps its own
         link.symlink_to(Path("..") / IMAGES, target_is_directory=True)
 
 
