@@ -258,6 +258,15 @@ def test_runs_that_share_pictures_are_compared_by_picture(saved):
     assert smallest_difference(found) > 0.3
 
 
+def test_what_else_is_not_the_same_is_named(saved):
+    rows = [answered("a")]
+    first = saved(header(1, "with-tools", "without-tools"), "a", with_tools=rows, without_tools=rows)
+    second = saved(header(1, policy="q", temperature=1.0, judge="j", title="other"), "b", with_tools=rows)
+    assert compare_runs(first, second).differ == ("temperature", "policy", "judge")
+    assert compare_runs(first / "without-tools", second).differ == ("temperature", "policy", "judge")
+    assert compare_runs(first / "without-tools", first).differ == ()
+
+
 def test_other_questions_of_the_same_name_are_refused(saved):
     one = answered("a")
     other = one.model_copy(update={"question": one.question.model_copy(update={"gold": ("y",)})})

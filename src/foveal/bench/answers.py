@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from foveal.bench.comparison import Comparison
 from foveal.bench.comparison import compare as compare_scores
-from foveal.bench.header import FILE, read_header
+from foveal.bench.header import FILE, differences, read_header
 from foveal.bench.scores import how
 from foveal.errors import InputError, RecordError
 from foveal.records import FILE as TRAJECTORIES
@@ -44,6 +44,8 @@ class Pair(NamedTuple):
     """Whether questions share pictures, which counts them together."""
     left_out: int
     """Questions that only one of the runs has a score for."""
+    differ: tuple[str, ...] = ()
+    """Settings of benchmark runs that are not the same in both."""
 
 
 def read_answers(run: Path) -> list[Answer]:
@@ -106,7 +108,8 @@ def compare_runs(first: Path, second: Path) -> Pair:
     """
     ours, theirs = (read_answers(run_folder(folder)) for folder in (first, second))
     _same_questions(ours, theirs, first, second)
-    return pair(ours, theirs)
+    heads = [read_header(head) for folder in (first, second) if (head := _head(folder)) is not None]
+    return pair(ours, theirs)._replace(differ=tuple(differences(*heads)) if len(heads) == 2 else ())
 
 
 def pair(first: Iterable[Answer], second: Iterable[Answer]) -> Pair:
@@ -124,6 +127,11 @@ def pair(first: Iterable[Answer], second: Iterable[Answer]) -> Pair:
         {name: old[name] for name in both}, {name: new[name] for name in both}, clusters if clustered else None
     )
     return Pair(found, clustered, len(old.keys() ^ new.keys()))
+
+
+def _head(named: Path) -> Path | None:
+    """The folder of the benchmark run that a folder is, or is part of."""
+    return next((folder for folder in (named, named.absolute().parent) if (folder / FILE).exists()), None)
 
 
 def _same_questions(ours: Iterable[Answer], theirs: Iterable[Answer], first: Path, second: Path) -> None:

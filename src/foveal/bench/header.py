@@ -122,6 +122,11 @@ def read_header(folder: Path) -> Header:
         ) from None
 
 
+def differences(first: Header, second: Header) -> list[str]:
+    """Names of the settings in which two runs differ, the judge too."""
+    return [name for name in (*_BINDING, "judge") if getattr(first, name) != getattr(second, name)]
+
+
 def note_code(folder: Path) -> None:
     """Write down that the code of now took part in a run.
 

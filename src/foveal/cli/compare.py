@@ -52,7 +52,7 @@ def figures(pair: "Pair") -> "dict[str, JsonValue]":
         "first": found.first, "second": found.second,
         "difference": found.difference, "low": found.low, "high": found.high,
         "p": found.p, "test": found.test, "interval": found.interval, "clustered": pair.clustered,
-        "detectable": smallest_difference(pair),
+        "detectable": smallest_difference(pair), "differ": list(pair.differ),
         "gained": [flip._asdict() for flip in found.gained], "lost": [flip._asdict() for flip in found.lost],
     }  # fmt: skip
 
@@ -84,6 +84,8 @@ def describe(pair: "Pair", first: Path, second: Path) -> list[str]:
         lines.append(f"too few of the {found.n:,} questions flipped to say which difference they would show")
     if pair.left_out:
         lines.append(f"left out: {pair.left_out:,} questions that only one of the runs has a score for")
+    if pair.differ:
+        lines.append(f"the runs differ in: {', '.join(pair.differ)}")
     for what, flips in (("gained", found.gained), ("lost", found.lost)):
         names = ", ".join(flip.id for flip in flips[:SHOWN])
         more = f" and {len(flips) - SHOWN} more" if len(flips) > SHOWN else ""
