@@ -24,6 +24,7 @@ from foveal.bench.benchmarks import (
     ocrbench,
     olympiadbench,
     realx,
+    realx_mini,
     seed2plus,
     simplevqa,
     tirbench,
@@ -36,7 +37,7 @@ from foveal.errors import ConfigError
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
     for module in (
-        realx, vstar, hrbench4k, hrbench8k, mmerealworld, treebench, tirbench, ocrbench, seed2plus,
+        realx, realx_mini, vstar, hrbench4k, hrbench8k, mmerealworld, treebench, tirbench, ocrbench, seed2plus,
         charxiv_descriptive, charxiv_reasoning, chartqa, mathvista, mathverse, mathvision, wemath, dynamath, logicvista,
         fvqa, infoseek, mmsearch, simplevqa, math500, aime, amc, olympiadbench,
     )
