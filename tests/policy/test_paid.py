@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import sqlite3
 
 import pytest
 from aiolimiter import AsyncLimiter
@@ -156,6 +158,32 @@ def test_a_limiter_holds_requests_back_but_not_what_is_known(ledger):
             await asyncio.wait_for(talk(PaidPolicy(Paid(), book, "u", limiter), "a"), 0.05)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("ceiling", [Ceiling(tokens=9999), Ceiling(money=9.0)])
+def test_a_ceiling_that_nobody_can_count_for_is_told(ledger, ceiling):
+    book = ledger()
+    book.keep("1", "teacher", Generation("a", "stop", 100, 10))
+    book.keep("2", "teacher", Generation("b", "stop", 100, None))
+    book.check()
+    book.close()
+    for _ in range(2):
+        book = ledger(ceiling)
+        with pytest.raises(CeilingReached, match=r"1 replies came without[\s\S]*ceiling of calls"):
+            book.check()
+        book.close()
+    ledger(Ceiling(calls=3)).check()
+
+
+def test_a_ledger_that_fails_on_the_way_says_so(ledger, tmp_path):
+    book = ledger()
+    with contextlib.closing(sqlite3.connect(tmp_path / "some" / "ledger.sqlite")) as other:
+        other.execute("DROP TABLE replies")
+    with pytest.raises(InputError, match=r"ledger.sqlite cannot be used: no such table"):
+        book.keep("1", "teacher", Generation("a", "stop", 100, 10))
+    with pytest.raises(InputError, match=r"ledger.sqlite cannot be used"):
+        asyncio.run(talk(PaidPolicy(Paid(), book, "t"), "a"))
+    assert book.spent.calls == 0
 
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path):

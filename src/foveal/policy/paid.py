@@ -12,7 +12,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiolimiter import AsyncLimiter
 from pydantic import Field
@@ -94,14 +94,15 @@ class Ledger:
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute(_SCHEMA)
             rows = self._database.execute(
-                "SELECT policy, COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0) "
-                "FROM replies GROUP BY policy"
+                "SELECT policy, COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), "
+                "COUNT(*) - COUNT(prompt_tokens + completion_tokens) FROM replies GROUP BY policy"
             ).fetchall()
         except (OSError, sqlite3.Error) as error:
             raise InputError(f"the ledger {path} cannot be used: {error}", "name another folder") from error
-        self._spent = Spent(0, 0, 0.0)
-        for policy, calls, prompt, completion in rows:
+        self._path, self._spent, self._uncounted = path, Spent(0, 0, 0.0), 0
+        for policy, calls, prompt, completion, uncounted in rows:
             self._add(policy, calls, prompt, completion)
+            self._uncounted += uncounted
 
     @property
     def spent(self) -> Spent:
@@ -109,29 +110,51 @@ class Ledger:
         return self._spent
 
     def find(self, asked: str) -> Generation | None:
-        """The reply that was paid for already."""
-        row = self._database.execute(
-            "SELECT text, finish, prompt_tokens, completion_tokens FROM replies WHERE asked = ?", (asked,)
-        ).fetchone()
+        """The reply that was paid for already.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        row = self._do("SELECT text, finish, prompt_tokens, completion_tokens FROM replies WHERE asked = ?", asked)
         return None if row is None else Generation(*row)
 
     def keep(self, asked: str, policy: str, reply: Generation) -> None:
-        """Write down a reply; a killed process does not lose it once this returns."""
-        self._database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", (asked, policy, *reply))
+        """Write down a reply; a killed process does not lose it once this returns.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        self._do("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", asked, policy, *reply)
+        self._uncounted += reply.prompt_tokens is None or reply.completion_tokens is None
         self._add(policy, 1, reply.prompt_tokens or 0, reply.completion_tokens or 0)
 
     def check(self) -> None:
         """Make sure that another request may be sent.
 
         Raises:
-            CeilingReached: What was spent, and as many calls as are under way, reach the ceiling.
+            CeilingReached: What was spent, and as many calls as are under way, reach the ceiling; or it is one of
+                tokens or money, and nobody knows how many were spent.
         """
+        if self._uncounted and (self.ceiling.tokens is not None or self.ceiling.money is not None):
+            raise CeilingReached(
+                f"a ceiling of tokens or money cannot be held: {self._uncounted} replies came without their counts",
+                "set a ceiling of calls in its place",
+            )
         if used := self._spent._replace(calls=self._spent.calls + self.under_way).reaches(self.ceiling):
             raise CeilingReached(f"the ceiling is reached: {used}", "raise it to go on")
 
     def close(self) -> None:
         """Let go of the file. Safe to call twice."""
         self._database.close()
+
+    def _do(self, query: str, *values: str | int | None) -> tuple[Any, ...] | None:
+        """The first row of what a query gives."""
+        try:
+            row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
+        except sqlite3.Error as error:
+            fix = "make room on the disk, and let one process write to it"
+            raise InputError(f"the ledger {self._path} cannot be used: {error}", fix) from error
+        return row
 
     def _add(self, policy: str, calls: int, prompt: int, completion: int) -> None:
         price = self.prices.get(policy, Price())
