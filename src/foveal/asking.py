@@ -71,6 +71,8 @@ class Asked:
     ledger: Ledger | None = None
     """Where the replies of an endpoint are kept; None for a model on this machine."""
     limiter: AsyncLimiter | None = None
+    scope: str = ""
+    """Tells apart those who share a ledger, and may be the same model."""
     failed: Callable[[Trajectory], str | None] = endpoint_failed
     """Why an attempt does not count and has to be made again; None if it counts."""
 
@@ -78,7 +80,8 @@ class Asked:
         """Make an attempt, and score it."""
         policy = self.policy
         if self.ledger is not None:
-            policy = PaidPolicy(policy, self.ledger, attempt.id, self.limiter)
+            scope = f"{self.scope}\0{attempt.id}" if self.scope else attempt.id
+            policy = PaidPolicy(policy, self.ledger, scope, self.limiter)
         digest = hashlib.sha256(f"{self.seed}\0{self.policy.name}\0{attempt.id}".encode()).digest()
         seed = int.from_bytes(digest[:4], "big") >> 1  # some endpoints take 32 bits with a sign
         sampling = Sampling(temperature=self.temperature, seed=seed)

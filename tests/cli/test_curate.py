@@ -260,6 +260,75 @@ def test_the_ceiling_ends_a_session_and_a_higher_one_goes_on_without_paying_twic
     assert max(server.replies.values()) == 1
 
 
+def test_a_search_that_is_down_is_no_fault_of_the_student(world, config, tmp_path, capsys):
+    server, folder = world(), tmp_path / "curation"
+    file = config(server.url)
+    for step in ("add", "check", "difficulty"):
+        curate(step, file, folder)
+    call = '<think>Who knows?</think><tool_call>{"name": "search", "arguments": {"query": "x"}}</tool_call>'
+    server.reply = lambda body: call if len(body["messages"]) == 2 else said("?")
+    live = '{provider = "command", command = ["false"], max_retries = 0, failures_in_a_row = 999}'
+    words = ("--tools.live", live, "--tools.code", "false", "--benefit.samples", "2")
+    before = sum(server.replies.values())
+    code, figures = curate("benefit", file, folder, *words)
+    assert (code, figures["made"], figures["waiting"], figures["rows_out"]) == (1, 0, 9, 0)
+    assert "search: " in figures["stopped"]
+    paid = sum(server.replies.values())
+    assert curate("benefit", file, folder, *words)[0] == 1 and sum(server.replies.values()) - paid < paid - before
+    assert max(server.replies.values()) == 1, "who is asked again gets what was paid for"
+
+
+def test_answers_that_no_judge_has_scored_are_told_and_finished_later(world, config, tmp_path, capsys):
+    server, folder = world(), tmp_path / "curation"
+    file, ask = config(server.url), server.reply
+    up = True
+
+    def reply(body):
+        if body["model"] != "judge":
+            return ask(body)
+        return "Verdict: wrong" if up else "Who am I to say?"
+
+    server.reply = reply
+    judge = ("--reward.judge.url", server.url, "--reward.judge.model", "judge", "--reward.judge.max-retries", "0")
+    for step in ("add", "check"):
+        curate(step, file, folder)
+    up = False
+    code, figures = curate("difficulty", file, folder, *judge)
+    assert (code, figures["made"]) == (1, 48) and figures["waiting"] == 9
+    assert f"36 answers have no score: run foveal score {folder / 'difficulty'} first" in figures["stopped"]
+    up = True
+    with pytest.raises(SystemExit) as end:
+        main(["score", str(folder / "difficulty")])
+    assert end.value.code == 0
+    code, figures = curate("difficulty", file, folder, *judge)
+    assert (code, figures["made"], figures["waiting"], figures["rows_out"]) == (0, 0, 0, 9)
+
+
+def test_split_follows_rules_and_teachers_that_were_changed(world, config, tmp_path):
+    folder = tmp_path / "curation"
+    file = config(world().url)
+    words = ("--long-cot.share", "0", "--skip", '["check", "difficulty", "benefit"]')
+    for step in ("add", "synthesize"):
+        curate(step, file, folder, *words)
+    before = curate("split", file, folder, *words)[1]["sft.train"]
+    assert curate("split", file, folder, *words, "--verify.most-tokens", "1")[1]["sft.train"] == 0
+    head, _, rest = file.read_text().partition('[[teachers]]\nname = "alice"')
+    file.write_text(head + rest[rest.index("[[teachers]]") :])
+    figures = curate("split", file, folder, *words)[1]
+    run = read_run(folder / "sft" / "train").trajectories
+    assert 0 < figures["sft.train"] == len(run) < before and {t.settings["teacher"] for t in run} == {"bob"}
+
+
+def test_one_model_at_two_prices_is_refused(world, config, tmp_path, capsys):
+    folder = tmp_path / "curation"
+    file = config(world().url)
+    text = file.read_text().replace('model = "alice"', 'model = "bob"')
+    file.write_text(text.replace("completion = 10.0", "completion = 9.0", 2))
+    curate("add", file, folder)
+    assert curate("synthesize", file, folder, "--skip", '["check", "difficulty", "benefit"]')[0] == 2
+    assert "'bob' at different prices" in capsys.readouterr().err
+
+
 def _trouble(dice, handler):
     """30 % of the replies are lost in one way or another."""
     if dice > 0.3:

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 
 from foveal.curate.folder import Passes
-from foveal.curate.sampling import count_left, passes, sample
-from foveal.errors import ConfigError
+from foveal.curate.sampling import count_left, passes, remember, sample
+from foveal.errors import ConfigError, RecordError
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import scan_run
 
@@ -45,3 +45,20 @@ def test_what_no_judge_has_scored_is_counted_apart(curation, asked):
     found = passes(run)
     assert found["q0"] == Passes(id="q0", samples=3, right=0) and found["q0"].rate == 0
     assert found["q1"] == Passes(id="q1", samples=2, right=2, unscored=1) and found["q1"].rate == 1
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "\0"])
+def test_a_note_of_who_was_asked_that_cannot_be_read_is_told(tmp_path, content):
+    (tmp_path / "asked.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"asked.json cannot be read"):
+        remember(tmp_path, {"policy": "a"})
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe\n", b"\n", b"{}\n"])
+def test_verdicts_that_cannot_be_read_are_told_with_their_line(curation, line):
+    folder = curation(1)
+    folder.write_verdicts("benefit", [Passes(id="q0", samples=1, right=1)])
+    with (folder.path / "verdicts" / "benefit.jsonl").open("ab") as file:
+        file.write(line)
+    with pytest.raises(RecordError, match=r"benefit.jsonl line 2 is no verdict"):
+        folder.verdicts("benefit", Passes)

@@ -104,6 +104,27 @@ def test_what_is_not_known_waits_and_is_in_no_set(curated):
     assert (sets.sft["train"], sets.rl["train"]) == (9, 4)
 
 
+def test_what_nobody_knows_the_answer_of_is_dropped_before_anybody_is_asked(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    questions = folder.path / "questions.jsonl"
+    questions.write_text(questions.read_text().replace('"gold": ["7"]', '"gold": []'))
+    assert Stages(folder, chosen).checked.dropped["q7"] == "no answer"
+    assert Stages(folder, settings(skip=["check"])).checked.dropped == {"q7": "no answer"}
+    split(folder, chosen)
+    assert places(folder)["q7"] == (None, "no answer")
+
+
+def test_a_cut_that_fails_leaves_sets_and_verdicts_as_they_were(curated):
+    folder = curated(settings())
+    split(folder, settings())
+    before = places(folder)
+    with pytest.raises(ConfigError, match="asks for"):
+        split(folder, settings(split={"most_sft": 2}, long_cot={"share": 0.9}))
+    assert places(folder) == before
+    assert len(read_run(folder.path / "sft" / "train").trajectories) == 10
+
+
 def test_several_trajectories_of_a_question_are_of_several_teachers(curated):
     chosen = settings(verify={"per_question": 2})
     folder = curated(chosen)

@@ -1,12 +1,14 @@
 import asyncio
 
 import pytest
+from pydantic import ValidationError
 
 from foveal.curate.settings import CurateSettings
 from foveal.curate.synthesis import run_of, synthesize, verify
 from foveal.errors import ConfigError, PolicyError
+from foveal.policy.paid import Ceiling, Ledger
 from foveal.policy.scripted import ScriptedPolicy
-from foveal.records import read_run
+from foveal.records import read_run, scan_run
 from foveal.tools.base import Cell
 from foveal.tools.session import Tools
 
@@ -102,6 +104,35 @@ def test_another_model_under_the_same_name_is_refused(curation, teach):
     teach(folder, settings(), bob=Teacher("bob"))
     with pytest.raises(ConfigError, match='policy was "bob"'):
         teach(folder, settings(), bob=Teacher("robert"))
+
+
+def test_two_teachers_may_be_the_same_model_and_share_no_reply(curation, asked, tmp_path):
+    folder, ledger = curation(2), Ledger(tmp_path / "ledger.sqlite", {}, Ceiling())
+    right, wrong = Teacher("same"), Teacher("same", right_from=9)
+    who = {
+        name: asked(teacher, tools=Tools(code=Shell()), ledger=ledger)
+        for name, teacher in (("alice", right), ("bob", wrong))
+    }
+    asyncio.run(synthesize(folder, settings(), who, folder.questions()))
+    for name, accuracy in (("alice", 1.0), ("bob", 0.0)):
+        assert [t.reward["accuracy"] for t in read_run(run_of(folder, name)).trajectories] == [accuracy, accuracy]
+    assert ledger.spent.calls == 8
+
+
+def test_a_damaged_line_is_made_again_and_nothing_is_there_twice(curation, teach):
+    folder, chosen = curation(1), settings(synthesis={"samples": 3})
+    teach(folder, chosen, bob=Teacher("bob", right_from=9))
+    file = run_of(folder, "bob") / "trajectories.jsonl"
+    first, second, third = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([first, second[:40] + "\n", third]))
+    assert teach(folder, chosen, bob=Teacher("bob", right_from=9))["bob"].made == 1
+    assert sorted(t.id for t in scan_run(run_of(folder, "bob"))) == ["q0/0", "q0/1", "q0/2"]
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "", "long-cot"])
+def test_names_that_would_be_another_folder_are_refused(name):
+    with pytest.raises(ValidationError, match="name"):
+        CurateSettings.model_validate({"teachers": [{"name": name, "policy": "a"}]})
 
 
 def test_one_teacher_that_is_down_does_not_keep_the_other_from_its_work(curation, teach):

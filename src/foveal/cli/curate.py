@@ -222,8 +222,12 @@ def split(*settings: Words, config: Path, folder: Path, json_file: JsonFile = No
         json_file: Write the figures to this file: sft.train, sft.held_out, long_cot.train, rl.train, rl.held_out, ...
     """
     from foveal.curate.split import split as cut
+    from foveal.curate.stages import Stages
+    from foveal.curate.synthesis import verify as judge
 
     chosen, curation, console = _begin(settings, config, folder, json_file)
+    if curation.has("verify"):  # a rule or the teachers may have changed since
+        judge(curation, chosen, Stages(curation, chosen).asked)
     sets = cut(curation, chosen)
     figures: Figures = {"step": "split", "waiting": sets.waiting}
     for name, counts in (("sft", sets.sft), ("long_cot", sets.long_cot), ("rl", sets.rl)):
@@ -280,7 +284,7 @@ def _sample(
     questions: "Sequence[StoredQuestion]",
 ) -> Figures:
     """Run a sampling step."""
-    from foveal.curate.folder import LEDGER
+    from foveal.curate.folder import LEDGER, Passes
     from foveal.curate.sampling import count_left, sample
     from foveal.policy.paid import Ceiling, Ledger
 
@@ -295,7 +299,10 @@ def _sample(
             async with _asked(policy, who, chosen, prompt, tools, run, ledger) as asked:
                 with asking_bar(step, left, ledger) as advance:
                     made = await sample(curation, step, asked, questions, samples, advance)
-            return _made([made], ledger)
+            figures = _made([made], ledger)
+        if unscored := sum(one.unscored for one in curation.verdicts(step, Passes).values()):
+            figures["stopped"] = figures["stopped"] or f"{unscored} answers have no score: run foveal score {run} first"
+        return figures
 
     with logs():
         return asyncio.run(work())
@@ -308,6 +315,9 @@ async def _synthesize(curation: "Folder", chosen: CurateSettings, questions: "Se
 
     run, policies = curation.run(SYNTHESIS), {who.name: open_asked(who) for who in chosen.teachers}
     prices = {policies[who.name].name: who.price for who in chosen.teachers}
+    for who in chosen.teachers:
+        if who.price != prices[model := policies[who.name].name]:
+            raise ConfigError(f"two teachers ask the model {model!r} at different prices", "give them the same price")
     with contextlib.closing(Ledger(run / LEDGER, prices, chosen.synthesis.ceiling)) as ledger:
         async with contextlib.AsyncExitStack() as stack:
             teachers = {}
@@ -332,6 +342,7 @@ async def _asked(
 ) -> "AsyncIterator[Asked]":
     """Somebody to ask, with tools that are closed behind him."""
     from foveal.asking import Asked
+    from foveal.bench.scores import infrastructure
     from foveal.reward.judge import open_judge
     from foveal.reward.score import scorer
     from foveal.tools.opening import OpenedTools, open_tools
@@ -355,6 +366,7 @@ async def _asked(
             score=scorer(chosen.reward, judge),
             ledger=ledger if is_endpoint(who.policy) else None,
             limiter=open_limiter(who),
+            failed=infrastructure,  # a search or a sandbox that is down says nothing about the question
         )
     finally:
         if opened.sandbox is not None:

@@ -90,12 +90,14 @@ class Folder:
         if not file.is_file():
             return {}
         found = {}
-        with file.open(encoding="utf-8") as lines:
+        with file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
                     verdict = kind.model_validate_json(line)
                 except ValidationError as error:
-                    raise RecordError(f"{file} line {number} is no verdict: {error}", "run the step again") from error
+                    raise RecordError(
+                        f"{file} line {number} is no verdict: {error.errors()[0]['msg']}", "run the step again"
+                    ) from error
                 found[verdict.id] = verdict
         return found
 

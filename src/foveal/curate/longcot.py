@@ -45,8 +45,8 @@ def take_reasoning(folder: Folder, settings: CurateSettings, profile: Profile) -
     source = Folder(folder.run(LONG_COT) / "source")
     added = add_sources(source.path, settings.long_cot.sources)
     refused: dict[str, int] = {}
-    done = {trajectory.id for trajectory in scan_run(folder.run(LONG_COT))}
     with RunWriter(folder.run(LONG_COT), resume=True) as writer:
+        done = {trajectory.id for trajectory in scan_run(folder.run(LONG_COT))}
         for made in _trajectories(source.questions() if added.kept else [], profile):
             if isinstance(made, str):
                 refused[made] = refused.get(made, 0) + 1

@@ -45,8 +45,8 @@ async def sample(
     """
     run = folder.run(step)
     remember(run, described(asked))
-    done = {trajectory.id for trajectory in scan_run(run)}
     with RunWriter(run, resume=True, pictures=False) as writer:
+        done = {trajectory.id for trajectory in scan_run(run)}  # read while nobody else can write
         progress = await ask_all(asked, _left(questions, samples, done), writer, on_done)
     give_verdicts(folder, step)
     return progress
@@ -102,7 +102,10 @@ def remember(run: Path, asked: Mapping[str, JsonValue]) -> None:
     if not file.exists():
         write_whole(file, json.dumps(asked, indent=2) + "\n")
         return
-    before = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        before = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", "move that folder away") from error
     if changed := [name for name in asked if before.get(name) != asked[name]]:
         what = ", ".join(f"{name} was {json.dumps(before.get(name))}" for name in changed)
         raise ConfigError(f"{run} was asked in another way: {what}", "set it back, or move that folder away")

@@ -41,7 +41,7 @@ class AskedSettings(Settings):
 class TeacherSettings(AskedSettings):
     """A model that writes trajectories for the cold start."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=r"^\w[\w.-]*$")
     """Of its folder, and in every figure."""
 
 
@@ -187,4 +187,6 @@ class CurateSettings(Settings):
         names = [teacher.name for teacher in self.teachers]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two teachers have the name {twice!r}")
+        if "long-cot" in names:
+            raise ValueError("'long-cot' is no name for a teacher: the rows of long_cot have it")
         return self

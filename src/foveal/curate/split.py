@@ -65,9 +65,10 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
     for name, chosen in ((SFT, learned), (RL, wanted)):
         for one in chosen:
             places[one.row.id] = Placed(id=one.row.id, set=name, part=parts[one.row.id], reason=None)
-    folder.write_verdicts("split", [places[one.row.id] for one in stages.questions])
     tools, reasoning = write_sft(stages, learned, parts)
-    return Sets(tools, reasoning, write_rl(folder, wanted, parts), len({one.row.id for one in waiting}))
+    asked = write_rl(folder, wanted, parts)
+    folder.write_verdicts("split", [places[one.row.id] for one in stages.questions])
+    return Sets(tools, reasoning, asked, len({one.row.id for one in waiting}))
 
 
 def _places(

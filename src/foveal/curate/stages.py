@@ -71,9 +71,12 @@ class Stages:
 
     @cached_property
     def checked(self) -> Sieved:
-        """Without repetitions, and without what leaks from a benchmark."""
+        """Without repetitions, without what leaks from a benchmark, and without what nobody knows the answer of."""
         verdicts = self.folder.verdicts("check", CheckVerdict)
-        return self._sieve("check", self.questions, lambda one: verdicts[one].reason(self.settings.check), verdicts)
+        known = [one for one in self.questions if one.row.gold]
+        sieved = self._sieve("check", known, lambda one: verdicts[one].reason(self.settings.check), verdicts)
+        sieved.dropped.update((one.row.id, "no answer") for one in self.questions if not one.row.gold)
+        return sieved
 
     @cached_property
     def hard(self) -> Sieved:

@@ -8,6 +8,7 @@ it has tried often enough.
 """
 
 import asyncio
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,10 +53,11 @@ async def synthesize(
     """
     for name, asked in teachers.items():
         remember(run_of(folder, name), described(asked))
+    apart = {name: dataclasses.replace(asked, scope=name) for name, asked in teachers.items()}
     async with asyncio.TaskGroup() as group:
         tasks = {
             name: group.create_task(_teach(run_of(folder, name), settings, asked, questions, on_done))
-            for name, asked in teachers.items()
+            for name, asked in apart.items()
         }
     return {name: task.result() for name, task in tasks.items()}
 
@@ -67,25 +69,28 @@ async def _teach(
     questions: Sequence[StoredQuestion],
     on_done: Callable[[Trajectory], None],
 ) -> Progress:
-    tried: dict[str, int] = defaultdict(int)
-    settled = set()
-    for trajectory in scan_run(run):
-        tried[trajectory.question.id] += 1
-        if not _wrong(trajectory, settings):
-            settled.add(trajectory.question.id)
     progress, samples = Progress(), settings.synthesis.samples
-    left = [one for one in questions if one.row.id not in settled and tried[one.row.id] < samples]
     with RunWriter(run, resume=True) as writer:
+        done, settled = set(), set()  # read while nobody else can write
+        for trajectory in scan_run(run):
+            done.add(trajectory.id)
+            if not _wrong(trajectory, settings):
+                settled.add(trajectory.question.id)
+
+        def missing(question: StoredQuestion) -> list[Attempt]:
+            tries = [Attempt(question.row.id, number, question.open) for number in range(samples)]
+            return [attempt for attempt in tries if attempt.id not in done]
 
         async def one(question: StoredQuestion) -> None:
-            for number in range(tried[question.row.id], samples):
-                trajectory = await make(asked, Attempt(question.row.id, number, question.open), writer, progress)
+            for attempt in missing(question):
+                trajectory = await make(asked, attempt, writer, progress)
                 if trajectory is None:
                     return
                 on_done(trajectory)
                 if not _wrong(trajectory, settings):
                     return
 
+        left = (question for question in questions if question.row.id not in settled and missing(question))
         await each(left, asked.concurrency, one, lambda: progress.stopped is not None)
     return progress
 
