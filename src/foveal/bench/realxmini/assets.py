@@ -91,7 +91,8 @@ def sticker(thing: Image.Image, side: int) -> Image.Image:
 @functools.cache
 def life_expectancy() -> dict[str, float]:
     """Years by country code."""
-    return {code: years for code, (years, _) in _json(_folder() / "health.json").items()}
+    years: dict[str, float] = _json(_folder() / "life_expectancy.json")
+    return years
 
 
 def _folder() -> Traversable:

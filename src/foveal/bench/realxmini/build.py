@@ -6,16 +6,18 @@ out/index/            what the tools search: documents and pictures
 out/README.md         what it is, and the licences
 """
 
+import importlib.util
 import random
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
+from foveal import __version__
 from foveal.bench.realxmini import corpus, items
 from foveal.bench.realxmini.facts import MIN_CITY, Split, world
 from foveal.curate.questions import QuestionRow
-from foveal.errors import InputError
+from foveal.errors import InputError, MissingDependency
 
 QUESTIONS, PICTURES, INDEX, README = "questions.jsonl", "pictures", "index", "README.md"
 
@@ -55,6 +57,10 @@ def build(
         raise InputError(f"{out} already holds a benchmark, or a part of one", "delete it, or name another folder")
     if not 1 <= count <= items.COUNT:
         raise InputError(f"{count} questions cannot be had", f"ask for 1 to {items.COUNT}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise MissingDependency(
+            "realx-mini is drawn with the package matplotlib, which is not installed", 'pip install "foveal[micro]"'
+        )
     try:
         (out / PICTURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,8 +93,12 @@ def build(
         )
         on_done()
     documents, pictures = corpus.write_index(out / INDEX, world(split), min_city)
-    about = resources.files("foveal.bench.realxmini") / "assets" / "README.md"
-    (out / README).write_text(about.read_text(encoding="utf-8"), encoding="utf-8")
+    about = (resources.files("foveal.bench.realxmini") / "assets" / "README.md").read_text(encoding="utf-8")
+    built = (
+        f"Split {split}, seed {seed}, built by foveal {__version__}: {len(rows)} questions, {documents} documents and"
+        f" {pictures} pictures to search in."
+    )
+    (out / README).write_text(f"{about}\n{built}\n", encoding="utf-8")
     # The questions come last: where they are, everything is.
     part = out / f"{QUESTIONS}.part"
     part.write_text("".join(f"{row.model_dump_json()}\n" for row in rows), encoding="utf-8")

@@ -190,6 +190,7 @@ def draw(rng: random.Random, planned: Plan) -> tuple[bytes, dict[str, JsonValue]
     return buffer.getvalue(), drawn.layout
 
 
+@functools.cache
 def prior(kind: Kind, near: bool, draws: int = 300) -> str:
     """The best answer to a kind of questions without picture and documents: the most frequent one of its making."""
     rng = random.Random(f"prior-{kind.domain}-{kind.name}-{near}")
