@@ -1,9 +1,10 @@
 import asyncio
+import dataclasses
 
 import pytest
 from PIL import Image
 
-from foveal.asking import Attempt, ask_all
+from foveal.asking import Attempt, ask_all, endpoint_failed
 from foveal.errors import PolicyError
 from foveal.policy.paid import Ceiling, Ledger
 from foveal.policy.scripted import ScriptedConversation, ScriptedPolicy
@@ -91,15 +92,20 @@ def test_a_dead_endpoint_ends_the_step_and_says_why(asked, tmp_path):
 def test_at_the_ceiling_nothing_more_is_asked_and_nothing_counts_as_failed(asked, tmp_path):
     policy = Flaky(lambda number: False)
 
+    def noted(trajectory):
+        return (why := endpoint_failed(trajectory)) and f"endpoint: {why}"
+
     def session(calls):
         ledger = Ledger(tmp_path / "ledger.sqlite", {}, Ceiling(calls=calls))
         done = {t.id for t in read_run(tmp_path).trajectories} if (tmp_path / "trajectories.jsonl").exists() else set()
         left = [one for one in attempts(10, 1) if one.id not in done]
         with RunWriter(tmp_path, resume=True, pictures=False) as writer:
-            return asyncio.run(ask_all(asked(policy, ledger=ledger), left, writer))
+            who = dataclasses.replace(asked(policy, ledger=ledger), failed=noted)
+            return asyncio.run(ask_all(who, left, writer))
 
     first = session(4)
     assert (first.made, first.failed, policy.asked) == (4, 0, 4) and "4 of 4 calls" in first.stopped
+    assert first.stopped.startswith("the ceiling is reached"), "whatever else is said of the attempt"
     second = session(10)
     assert (second.made, second.failed, second.stopped, policy.asked) == (6, 0, None, 10)
 

@@ -142,8 +142,9 @@ async def make(asked: Asked, attempt: Attempt, writer: RunWriter, progress: Prog
             writer.write(trajectory)
             progress.made, progress.in_a_row = progress.made + 1, 0
             return trajectory
-        if progress.stopped is not None or _at_the_ceiling(asked):
-            progress.stopped = progress.stopped or why
+        if progress.stopped is None:
+            progress.stopped = _used_up(asked)
+        if progress.stopped is not None:
             return None
     assert why is not None  # or it would have been written
     progress.failed, progress.in_a_row = progress.failed + 1, progress.in_a_row + 1
@@ -154,14 +155,14 @@ async def make(asked: Asked, attempt: Attempt, writer: RunWriter, progress: Prog
     return None
 
 
-def _at_the_ceiling(asked: Asked) -> bool:
-    if asked.ledger is None:
-        return False
+def _used_up(asked: Asked) -> str | None:
+    """Why nothing more may be spent; None if there is room."""
     try:
-        asked.ledger.check()
-    except CeilingReached:
-        return True
-    return False
+        if asked.ledger is not None:
+            asked.ledger.check()
+    except CeilingReached as error:
+        return str(error)
+    return None
 
 
 async def each(

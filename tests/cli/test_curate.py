@@ -253,7 +253,9 @@ def test_the_ceiling_ends_a_session_and_a_higher_one_goes_on_without_paying_twic
     before = sum(server.replies.values())
     code, figures = curate("synthesize", file, folder, "--synthesis.ceiling.calls", "7")
     assert code == 1 and figures["calls"] == 7 and "7 of 7 calls" in figures["stopped"]
-    assert sum(server.replies.values()) - before == 7 and "run the command again" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert sum(server.replies.values()) - before == 7 and "run the command again" in out
+    assert out.count("7 of 7 calls") == 1 and "answered: the ceiling is reached" in out
     assert figures["money"] == pytest.approx(7 * (500 * 1.0 + 40 * 10.0) / 1e6)
     code, figures = curate("synthesize", file, folder)
     assert code == 0 and figures["waiting"] == 0

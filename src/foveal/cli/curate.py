@@ -401,7 +401,7 @@ def _tell(console: Console, json_file: Path | None, figures: Figures) -> int:
     if json_file is not None:
         write_json(json_file, figures)
     for name, value in figures.items():
-        if value is not None and name != "step":
+        if name not in ("step", "stopped"):
             console.print(f"{value!s:>10}  {plain(name)}", soft_wrap=True, markup=False)
     if left := figures.get("stopped"):
         console.print(f"not everything was answered: {plain(str(left))}", style="yellow", soft_wrap=True, markup=False)
