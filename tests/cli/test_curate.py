@@ -321,6 +321,15 @@ def test_split_follows_rules_and_teachers_that_were_changed(world, config, tmp_p
     assert 0 < figures["sft.train"] == len(run) < before and {t.settings["teacher"] for t in run} == {"bob"}
 
 
+def test_a_rate_that_would_use_up_the_time_of_trajectories_is_refused(world, config, tmp_path, capsys):
+    server, folder = world(), tmp_path / "curation"
+    file = config(server.url)
+    curate("add", file, folder)
+    words = ("--skip", '["check"]', "--limits.wall-seconds", "47", "--student.requests-per-minute", "20")
+    assert curate("difficulty", file, folder, *words)[0] == 2
+    assert "limits.wall_seconds (47)" in capsys.readouterr().err and not server.replies
+
+
 def test_one_model_at_two_prices_is_refused(world, config, tmp_path, capsys):
     folder = tmp_path / "curation"
     file = config(world().url)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -45,3 +46,11 @@ def test_rows_become_single_turns_that_the_protocol_reads(reasoning, tmp_path):
 def test_without_sources_it_says_what_to_name(tmp_path):
     with pytest.raises(ConfigError, match="names no sources"):
         take_reasoning(Folder(tmp_path), CurateSettings(), FOVEAL)
+
+
+def test_rows_of_another_prompt_are_not_mixed_with_those_there(reasoning, tmp_path):
+    folder = Folder(tmp_path / "curation")
+    take_reasoning(folder, reasoning, FOVEAL)
+    with pytest.raises(ConfigError, match="another way: prompt_sha256"):
+        take_reasoning(folder, reasoning, dataclasses.replace(FOVEAL, system_prompt="You are X."))
+    assert take_reasoning(folder, reasoning, FOVEAL).kept == 2

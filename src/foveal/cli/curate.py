@@ -348,6 +348,14 @@ async def _asked(
     from foveal.tools.opening import OpenedTools, open_tools
     from foveal.tools.session import Tools
 
+    if (rate := who.requests_per_minute) and who.concurrency * chosen.limits.max_turns * 60 / rate > (
+        wall := chosen.limits.wall_seconds
+    ):
+        raise ConfigError(
+            f"at {rate:g} requests a minute, {who.concurrency} trajectories of up to {chosen.limits.max_turns} turns "
+            f"would wait longer for one another than limits.wall_seconds ({wall:g}), and count as wrong",
+            "lower concurrency, or raise limits.wall_seconds",
+        )
     opened = open_tools(chosen.tools, who.concurrency) if tools else OpenedTools(Tools(), None)
     judge = (
         open_judge(chosen.reward.judge, os.environ.get(JUDGE_KEY) or api_key(), run) if chosen.reward.judge else None

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from foveal.curate.adding import AddedFigures, add_sources
 from foveal.curate.folder import Folder
 from foveal.curate.questions import StoredQuestion
+from foveal.curate.sampling import remember
 from foveal.curate.sets import LONG_COT
 from foveal.curate.settings import CurateSettings
 from foveal.errors import ConfigError
@@ -38,13 +39,14 @@ def take_reasoning(folder: Folder, settings: CurateSettings, profile: Profile) -
     """Read the sources of `long_cot` and write a trajectory for every row that can be one.
 
     Raises:
-        ConfigError: No source is named, or the folder was made from others.
+        ConfigError: No source is named, or the folder was made from others, or with another prompt.
     """
     if not settings.long_cot.sources:
         raise ConfigError("long_cot names no sources", "add [[long_cot.sources]] with columns.reasoning")
     source = Folder(folder.run(LONG_COT) / "source")
     added = add_sources(source.path, settings.long_cot.sources)
     refused: dict[str, int] = {}
+    remember(folder.run(LONG_COT), {"profile": profile.name, "prompt_sha256": profile.prompt_hash(())})
     with RunWriter(folder.run(LONG_COT), resume=True) as writer:
         done = {trajectory.id for trajectory in scan_run(folder.run(LONG_COT))}
         for made in _trajectories(source.questions() if added.kept else [], profile):
