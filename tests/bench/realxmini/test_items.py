@@ -1,4 +1,5 @@
 from collections import Counter
+from random import Random
 
 import pytest
 
@@ -86,6 +87,18 @@ def test_gold_by_hand():
     assert items._gold(kinds.find("brands", "product"), [12, 30]) == ("360",)
     assert items._gold(kinds.find("countries", "capital"), ["Asunción"]) == ("Asunción", "Asuncion")
     assert "USA" in items._gold(kinds.find("countries", "name"), ["United States"])
+
+
+def test_disputed_capitals_are_not_asked_for():
+    kind = kinds.find("charts", "capital")
+    asked = {
+        gold
+        for seed in range(40)
+        if (made := items.plan(Random(seed), items.Slot(kind, True)))
+        for gold in made.gold["real"]
+    }
+    assert len(asked) > 10 and not asked & items.DISPUTED
+    assert not items._fair(kind, {"real": ("Jerusalem",), "counterfactual": ("Lima",)})
 
 
 def test_the_prior_is_an_answer_of_the_kind():

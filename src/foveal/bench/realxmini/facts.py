@@ -85,7 +85,7 @@ def real() -> World:
     """
     drawn = assets.flags("index")
     countries = {
-        code: Country(code, row["name"], row["capital"], round(row["population"] / 1000), round(row["areakm2"]))
+        code: Country(code, row["name"], row["capital"].strip(), round(row["population"] / 1000), round(row["areakm2"]))
         for code, row in sorted(country_rows().items())
         if code in drawn and row["capital"] and row["capital"] != row["name"]
     }
