@@ -362,6 +362,29 @@ def test_a_run_is_scanned_line_by_line_and_what_is_broken_is_told(tmp_path, capl
     assert list(scan_run(tmp_path / "nothing")) == []
 
 
+def test_a_run_whose_first_line_is_damaged_is_gone_on_with(tmp_path):
+    with RunWriter(tmp_path) as writer:
+        for number in range(2):
+            writer.write(trajectory(number))
+    file = tmp_path / "trajectories.jsonl"
+    file.write_text("{damaged\n" + file.read_text().splitlines(keepends=True)[1])
+    with RunWriter(tmp_path, resume=True) as writer:
+        writer.write(trajectory(2))
+    assert [one.id for one in scan_run(tmp_path)] == ["t1", "t2"]
+
+
+@pytest.mark.parametrize("size", [1, 2**20 - 200, 2**20, 3 * 2**20])
+def test_a_torn_line_of_any_length_is_moved_aside(tmp_path, size):
+    with RunWriter(tmp_path) as writer:
+        writer.write(trajectory(0))
+    file = tmp_path / "trajectories.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"x" * size)
+    with RunWriter(tmp_path, resume=True) as writer:
+        assert writer.torn is not None and writer.torn.read_bytes() == b"x" * size
+    assert file.read_bytes() == whole
+
+
 def test_a_run_without_pictures_can_be_scored_but_says_that_they_are_missing(tmp_path):
     with RunWriter(tmp_path, pictures=False) as writer:
         writer.write(trajectory(0, (ImageStore().put(Image.new("RGB", (5, 4), "red")),)))

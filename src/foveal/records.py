@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -24,6 +25,8 @@ from foveal.trajectory import FORMAT_VERSION, ImageRef, ImageStore, Trajectory
 
 FILE = "trajectories.jsonl"
 IMAGES = "images"
+TAIL = 2**20
+"""Bytes that are read at a time to find the last line of a run."""
 
 log = logging.getLogger(__name__)
 
@@ -75,23 +78,26 @@ class RunWriter:
             raise
 
     def _mend(self, path: Path) -> None:
-        """Deal with what a killed writer left behind its last newline."""
-        content = path.read_bytes()
-        whole, _, rest = content.rpartition(b"\n")
-        kept = len(whole) + 1 if content.count(b"\n") else 0
-        if kept:
-            _parse_line(content[: content.index(b"\n")], path, 1)  # refuses a run of another version
-        if not rest:
-            return
+        """Deal with what a killed writer left behind its last newline; a long run is not read for that."""
+        with path.open("rb") as file:
+            first = file.readline()
+            rest = first if not first.endswith(b"\n") else _behind_last_newline(file)
+            if rest is not first:
+                with contextlib.suppress(_Broken):  # a damaged line is for the reader to tell of
+                    _parse_line(first.rstrip(b"\n"), path, 1)  # refuses a run of another version
+            if not rest:
+                return
+            file.seek(0)
+            number = sum(1 for _ in file)
         try:
-            _parse_line(rest, path, content.count(b"\n") + 1)
+            _parse_line(rest, path, number)
         except _Broken:
             self.torn = _free_name(self.folder)
-            with self.torn.open("wb") as file:
-                file.write(rest)
-                file.flush()
-                os.fsync(file.fileno())
-            os.ftruncate(self._file, kept)
+            with self.torn.open("wb") as part:
+                part.write(rest)
+                part.flush()
+                os.fsync(part.fileno())
+            os.ftruncate(self._file, os.fstat(self._file).st_size - len(rest))
             log.warning("%s ended in a torn line of %d bytes; moved to %s", path, len(rest), self.torn)
         else:
             os.write(self._file, b"\n")  # only the newline was missing
@@ -313,6 +319,16 @@ def _version(line: bytes) -> object:
 def _missing(folder: Path, trajectory: Trajectory) -> list[ImageRef]:
     refs = sorted(trajectory.refs, key=lambda ref: ref.sha256)
     return [ref for ref in refs if not (folder / IMAGES / f"{ref.sha256}.png").exists()]
+
+
+def _behind_last_newline(file: BinaryIO) -> bytes:
+    """What stands behind the last newline of a file that has one."""
+    end, tail = file.seek(0, os.SEEK_END), b""
+    while b"\n" not in tail:
+        start = max(0, end - TAIL)
+        file.seek(start)
+        tail, end = file.read(end - start) + tail, start
+    return tail.rpartition(b"\n")[2]
 
 
 def _free_name(folder: Path) -> Path:
