@@ -8,7 +8,7 @@ from foveal.bench.realxmini import oracle
 from foveal.bench.realxmini.build import build
 from foveal.bench.realxmini.kinds import HOPS, Hop
 
-CHANCE = 0.05
+CHANCE = 0.08
 """One mark of twelve, if only the mark is needed; next to nothing, if words are read or two marks are meant."""
 
 
