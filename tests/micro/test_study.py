@@ -27,9 +27,13 @@ def test_a_whole_study_of_one_step(encoder: ChatEncoder, tmp_path: Path):
     for name, arm in ARMS.items():
         assert figures[f"{name}.0.n"] == 5
         assert {f"{name}.0.family.{family}.call_rate" for family in FAMILIES} < set(figures)
+        assert {f"{name}.0.sampled.family.{family}.code" for family in FAMILIES} < set(figures)
         assert (f"{name}.0.alarms" in figures) == (arm.rl is not None)
-        asked = read_run(run / name / "seed-0" / "held_out").trajectories
-        assert {trajectory.question.id for trajectory in asked} == {f"test-0-{index}" for index in range(5)}
+        for how, temperature in (("held_out", 0.0), ("sampled", 1.0)):
+            asked = read_run(run / name / "seed-0" / how).trajectories
+            assert {trajectory.question.id for trajectory in asked} == {f"test-0-{index}" for index in range(5)}
+            drawn = [trajectory.settings["sampling"] for trajectory in asked]
+            assert {one["temperature"] for one in drawn} == {temperature} and len({one["seed"] for one in drawn}) == 5
     began = {name: run / name / "seed-0" / "rl" / "settings.json" for name, arm in ARMS.items() if arm.rl is not None}
     starts = {name: json.loads(file.read_text())["model"] for name, file in began.items()}
     assert {name for name in starts if starts[name] == str(base)} == {"direct", "direct-bonus"}

@@ -21,6 +21,7 @@ def figures(accuracy: dict[str, float], direct_calls: dict[str, float] | None = 
                 called = (direct_calls or {}).get(arm, 0.4) if family == "direct" else 0.95
                 found |= {f"family.{family}.n": 100, f"family.{family}.accuracy": accuracy.get(arm, 0.5)}
                 found |= {f"family.{family}.call_rate": called, **{f"family.{family}.{tool}": 0.5 for tool in TOOLS}}
+            found |= {f"sampled.{key}": value for key, value in found.items()}
             if plan.rl is not None:
                 found |= {"alarms": {"placeholder_code": 2} if arm == "direct-bonus" else {}, "trajectories": 384}
                 found |= {f"curve.{name}": [None, random.Random(seed).random(), 0.5] for name in CURVES}
@@ -43,7 +44,7 @@ def test_every_claim_can_come_out_either_way():
     bad = figures(dict.fromkeys(ARMS, 0.6), {"cold-start-rl": 0.5})
     for seed in range(2):
         for family in FAMILIES:
-            bad[f"cold-start-rl.{seed}.family.{family}.call_rate"] = 0.8
+            bad[f"cold-start-rl.{seed}.sampled.family.{family}.call_rate"] = 0.8
     bad["direct-bonus.1.alarms"] = {}
     assert holds(bad) == [False] * 10
     assert "1 of 2 seeds" in [claim.measured for claim in claims(bad)]

@@ -27,11 +27,16 @@ async def ask_all(
     on_done: Callable[[Trajectory], None] = lambda trajectory: None,
     concurrency: int = CONCURRENCY,
 ) -> list[Trajectory]:
-    """Answer every item, score it by exact match, write it to the run; in the order of `items`."""
-    agent = Agent(policy, tools, world.profile(tools is not None), world.LIMITS, sampling)
+    """Answer every item, score it by exact match, write it to the run; in the order of `items`.
+
+    `sampling` is that of the first item; every further one has the next seed, or all would draw the same numbers.
+    """
+    profile, drawn = world.profile(tools is not None), sampling or Sampling()
     gate = asyncio.Semaphore(concurrency)
 
-    async def one(identifier: str, item: Item) -> Trajectory:
+    async def one(number: int, identifier: str, item: Item) -> Trajectory:
+        own = drawn.model_copy(update={"seed": drawn.seed + number})
+        agent = Agent(policy, tools, profile, world.LIMITS, own)
         async with gate:
             question = item.question(identifier, writer.images)
             trajectory = await agent.run(question, writer.images)
@@ -41,7 +46,7 @@ async def ask_all(
             return scored
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(identifier, item)) for identifier, item in items]
+        tasks = [group.create_task(one(number, *item)) for number, item in enumerate(items)]
     return [task.result() for task in tasks]
 
 

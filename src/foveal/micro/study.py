@@ -3,7 +3,8 @@
     run/world/                   training questions of reinforcement learning
     run/cold-start/seed-N/sft/   the cold start that four arms begin with (`micro.coldstart`)
     run/<arm>/seed-N/rl/         the run of `train.rl`
-    run/<arm>/seed-N/held_out/   answers to the held-out questions: a run folder
+    run/<arm>/seed-N/held_out/   greedy answers to the held-out questions: a run folder
+    run/<arm>/seed-N/sampled/    answers to them at temperature 1
     run/<arm>/seed-N/done.json   figures of the arm and seed
 
 All arms start from the same base model and differ in what the table `ARMS` says. What is done is not done again, so an
@@ -16,7 +17,7 @@ import logging
 import multiprocessing
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import JsonValue
 
+from foveal.config import Sampling
 from foveal.errors import ConfigError
 from foveal.micro import world
 from foveal.micro.bench import ask_all, figures
@@ -36,6 +38,7 @@ from foveal.records import RunWriter
 from foveal.tools.sandbox import LocalSandbox
 from foveal.train.rl import run_rl
 from foveal.train.rl_settings import RlSettings
+from foveal.trajectory import Trajectory
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +117,8 @@ def run_study(settings: StudySettings, base: Path, run: Path, jobs: int) -> dict
     Returns:
         `arms`, `seeds`, `settings.<name>`; for every arm and seed `<arm>.<seed>.` with the figures of
         `micro.bench.figures` on the held-out questions (accuracy, call_rate, family.<name>.accuracy, ...) and
-        `family.<name>.<tool>` (calls of a tool a question), and where there was reinforcement learning `alarms` (name
+        `family.<name>.<tool>` (calls of a tool a question), greedy, and behind `sampled.` the same at temperature 1;
+        and where there was reinforcement learning `alarms` (name
         to the first step at which it stood), `trajectories` (sampled in training), `curve.<metric>` (one value a step,
         null where it could not be measured).
 
@@ -210,22 +214,35 @@ def _cold_start(settings: StudySettings, base: Path, run: Path, seed: int) -> Pa
 
 
 async def _ask(settings: StudySettings, checkpoint: Path, folder: Path, seed: int) -> dict[str, float]:
-    """Ask the held-out questions of a seed, which are the same for every arm."""
-    shutil.rmtree(folder / "held_out", ignore_errors=True)
+    """Ask the held-out questions of a seed, which are the same for every arm: greedily, and by sampling.
+
+    Greedy answers show the most probable habit alone; what a policy does how often shows when it is sampled.
+    """
     shutil.rmtree(folder / "index", ignore_errors=True)
     world.build(folder / "index", facts_of("test"))
     items = [(f"test-{seed}-{index}", item) for index, item in enumerate(sample("test", settings.held_out, seed))]
     policy = TransformersPolicy(checkpoint)
+    found: dict[str, float] = {}
     async with LocalSandbox() as sandbox:
-        with RunWriter(folder / "held_out") as writer:
-            answered = await ask_all(policy, items, world.tools(folder / "index", sandbox), writer)
+        tools = world.tools(folder / "index", sandbox)
+        for name, temperature in (("held_out", 0.0), ("sampled", 1.0)):
+            shutil.rmtree(folder / name, ignore_errors=True)
+            with RunWriter(folder / name) as writer:
+                answered = await ask_all(policy, items, tools, writer, Sampling(temperature=temperature, seed=seed))
+            prefix = "sampled." if temperature else ""
+            found |= {prefix + key: value for key, value in (figures(answered) | _tool_use(answered)).items()}
     shutil.rmtree(folder / "index")
+    return found
+
+
+def _tool_use(answered: Sequence[Trajectory]) -> dict[str, float]:
+    """Calls of each tool a question, by family."""
     tools: dict[str, float] = {}
     for family in FAMILIES:
         of_it = [trajectory for trajectory in answered if trajectory.question.family == family]
         used = [turn.call.tool for one in of_it for turn in one.turns if turn.call and turn.observation]
         tools |= {f"family.{family}.{tool}": used.count(tool) / max(len(of_it), 1) for tool in TOOLS}
-    return figures(answered) | tools
+    return tools
 
 
 def training_figures(metrics: str) -> dict[str, JsonValue]:

@@ -13,6 +13,8 @@ from foveal.micro.study import ARMS, CURVES, TOOLS
 from foveal.train.monitors import ALARMS
 
 NAME = "cold-start"
+SAMPLED = "sampled."
+"""Figures of answers at temperature 1 begin so."""
 LABELS = {
     "reward/accuracy": "share of right answers in training",
     "calls/mean": "tool calls a trajectory",
@@ -80,7 +82,8 @@ The central experiment of DeepEyesV2 (sections 3.2 and 4.3) in the micro world, 
 
 All arms start from the same base model ([micro.md](../micro.md) says what it knows); a seed has a cold start, an order
 of training questions and held-out questions of its own. Teachers of the cold start: {teachers} ([who they
-are](../micro.md#cold-start)). Answers to held-out questions are greedy. Intervals are 95 %
+are](../micro.md#cold-start)). Answers to held-out questions are greedy where accuracy is told. Greedy answers show the
+most probable habit alone, so the use of tools is told of answers at temperature 1, as in training. Intervals are 95 %
 Wilson intervals over the questions of all seeds; they know nothing of the spread between seeds, so the seeds stand
 beside them. Settings: {settings}.
 
@@ -100,10 +103,11 @@ Per cent; families over all seeds.
 
 ## Tool use on held-out questions
 
-Share of questions with a call, by whether one is needed; calls a question; share of code cells that fail.
+At temperature 1: accuracy; share of questions with a call, by whether one is needed; calls a question; share of code
+cells that fail.
 
-| arm | direct (needs none) | families that need tools | calls | failing cells |
-|---|---|---|---|---|
+| arm | accuracy | direct (needs none) | families that need tools | calls | failing cells |
+|---|---|---|---|---|---|
 {use}
 
 ![tool calls a question by family, before and after](cold-start-tools.svg)
@@ -132,13 +136,13 @@ def claims(figures: Figures) -> Iterator[Claim]:
         f"{_percent(before)} to {_percent(after)}",
     )
     yield Claim("it reaches 80 %", after.value >= 0.8, _percent(after))
-    calls = [pooled(figures, arm, ("direct",), "call_rate") for arm in ("cold-start", "cold-start-rl")]
+    calls = [pooled(figures, arm, ("direct",), "call_rate", SAMPLED) for arm in ("cold-start", "cold-start-rl")]
     yield Claim(
         "RL makes tool use adaptive: calls on questions that need none fall by a third or more",
         calls[0].value > 0 and calls[1].value <= calls[0].value * 2 / 3,
         f"{_percent(calls[0])} to {_percent(calls[1])}",
     )
-    needed = pooled(figures, "cold-start-rl", TOOL_FAMILIES, "call_rate")
+    needed = pooled(figures, "cold-start-rl", TOOL_FAMILIES, "call_rate", SAMPLED)
     yield Claim("... and stay at 90 % or more where tools are needed", needed.value >= 0.9, _percent(needed))
     started = pooled(figures, "cold-start", TOOL_FAMILIES)
     for arm in ("direct", "direct-bonus"):
@@ -166,12 +170,22 @@ def _alarm_claim(figures: Figures, arm: str, alarm: str, meaning: str) -> Claim:
     )
 
 
-def pooled(figures: Figures, arm: str, families: Sequence[str] = FAMILIES, what: str = "accuracy") -> Share:
-    """A share over the questions of some families and of all seeds, with its Wilson interval."""
+def pooled(
+    figures: Figures, arm: str, families: Sequence[str] = FAMILIES, what: str = "accuracy", how: str = ""
+) -> Share:
+    """A share over the questions of some families and of all seeds, with its Wilson interval.
+
+    Args:
+        figures: Of the study.
+        arm: Whose.
+        families: Of questions.
+        what: The figure.
+        how: "" for greedy answers, `SAMPLED` for those at temperature 1.
+    """
     successes, n = 0, 0
     for seed in range(figures["seeds"]):
         for family in families:
-            prefix = f"{arm}.{seed}.family.{family}."
+            prefix = f"{arm}.{seed}.{how}family.{family}."
             successes += round(figures[prefix + what] * figures[prefix + "n"])
             n += figures[prefix + "n"]
     return wilson(successes, n)
@@ -194,10 +208,12 @@ def _accuracy_row(figures: Figures, arm: str) -> str:
 
 
 def _use_row(figures: Figures, arm: str) -> str:
-    direct, needed = (pooled(figures, arm, some, "call_rate") for some in (("direct",), TOOL_FAMILIES))
-    calls = statistics.fmean(_seeds(figures, arm, "calls_per_question"))
-    failed = statistics.fmean(_seeds(figures, arm, "code_error_rate"))
-    return f"| {ARMS[arm].title} | {_percent(direct)} | {_percent(needed)} | {calls:.2f} | {100 * failed:.1f} % |"
+    right = pooled(figures, arm, how=SAMPLED)
+    direct, needed = (pooled(figures, arm, some, "call_rate", SAMPLED) for some in (("direct",), TOOL_FAMILIES))
+    calls = statistics.fmean(_seeds(figures, arm, f"{SAMPLED}calls_per_question"))
+    failed = statistics.fmean(_seeds(figures, arm, f"{SAMPLED}code_error_rate"))
+    shares = " | ".join(map(_percent, (right, direct, needed)))
+    return f"| {ARMS[arm].title} | {shares} | {calls:.2f} | {100 * failed:.1f} % |"
 
 
 def _alarm_row(figures: Figures, arm: str) -> str:
@@ -239,7 +255,7 @@ def _plot_tools(figures: Figures, file: Path) -> None:
     for arm, axis in zip(("cold-start", "cold-start-rl"), axes, strict=True):
         bottom = [0.0] * len(FAMILIES)
         for tool in TOOLS:
-            height = [statistics.fmean(_seeds(figures, arm, f"family.{family}.{tool}")) for family in FAMILIES]
+            height = [statistics.fmean(_seeds(figures, arm, f"{SAMPLED}family.{family}.{tool}")) for family in FAMILIES]
             axis.bar(FAMILIES, height, bottom=bottom, label=tool)
             bottom = [low + more for low, more in zip(bottom, height, strict=True)]
         axis.set(title=ARMS[arm].title)
