@@ -27,6 +27,7 @@ COMMANDS = (
     ("score", "foveal.cli.score:score", "Score a saved run again, without its model."),
     ("bench", "foveal.cli.bench:bench", "Run a benchmark with and without tools, or draw a saved one again."),
     ("compare", "foveal.cli.compare:compare", "Is one saved run better than another, or can nobody tell?"),
+    ("bench-data", "foveal.cli.bench_data:bench_data", "Build realx-mini, the offline benchmark, into a folder."),
     ("curate", "foveal.cli.curate:app", "From raw question sets to a cold-start set and a set for RL, step by step."),
     ("export", "foveal.cli.export:export", "Write a run or a question set in a format of the field."),
     ("import", "foveal.cli.export:import_", "Turn data of a format of the field into a run or a question set."),
