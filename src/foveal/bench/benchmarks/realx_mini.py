@@ -48,6 +48,6 @@ BENCHMARK = Benchmark(
     suffix=SHORT,
     tools=Tools(True, True, True, "its questions need facts that stand in the index that is built with it"),
     summary=summary,
-    paper="none: our own benchmark, not comparable with RealX-Bench",
+    paper="none: our own benchmark, not comparable with RealX-Bench.",
     sources=("src/foveal/bench/realxmini",),
 )
