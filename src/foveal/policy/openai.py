@@ -14,12 +14,10 @@ The HTTP client is made at the first request in an event loop, and closed with t
 
 import asyncio
 import base64
-import email.utils
 import io
 import logging
 import random
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
@@ -31,6 +29,7 @@ from pydantic import BaseModel, Field, ValidationError
 from foveal.config import Sampling
 from foveal.errors import ConfigError, PolicyError
 from foveal.policy.base import Generation, up_to_stop
+from foveal.retry import retry_after
 from foveal.trajectory import ImagePart, ImageRef, ImageStore, Message, Tokens
 
 MAX_PNG_PIXELS = 2_000_000
@@ -188,7 +187,7 @@ class OpenAIPolicy:
                     self._unsupported.add(field)
                     continue
                 elif _may_pass(response):
-                    wait = _retry_after(response)
+                    wait = retry_after(response)
                     failure = f"HTTP {response.status_code} {self._message(response)}"
                 else:
                     self._refuse(response)
@@ -348,16 +347,3 @@ def _may_pass(response: httpx.Response) -> bool:
     if response.status_code == 429:
         return "insufficient_quota" not in response.text
     return response.status_code in (408, 425) or response.status_code >= 500
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds of the `Retry-After` header, which holds a number or a date."""
-    header = response.headers.get("Retry-After", "")
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(seconds, 0.0) if seconds == seconds else None

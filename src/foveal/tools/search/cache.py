@@ -8,6 +8,7 @@ Any number of threads and processes may use one file. Whoever is about to ask fo
 others can wait for it instead of asking too; the claim of a process that died ends after `CLAIM_SECONDS`.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -97,16 +98,13 @@ class Answers:
                 raise InputError(f"there are no recorded answers in {path}", "record some first: mode replay_or_record")
             if not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                self._make()
             with self._open() as connection:
-                mark, version = (
+                found = tuple(
                     connection.execute(f"pragma {name}").fetchone()[0] for name in ("application_id", "user_version")
                 )
-                empty = not connection.execute("select count(*) from sqlite_master").fetchone()[0]
-                if empty and not read_only:
-                    connection.execute("pragma journal_mode = wal")
-                    connection.executescript(_SCHEMA)
-                elif (mark, version) != (MARK, VERSION):
-                    raise InputError(f"{path} holds no recorded answers of this foveal", "name another file as cache")
+            if found != (MARK, VERSION):
+                raise InputError(f"{path} holds no recorded answers of this foveal", "name another file as cache")
         except (OSError, sqlite3.Error) as error:
             raise InputError(f"{path} cannot keep answers: {error}", "name another file as cache") from error
 
@@ -203,6 +201,22 @@ class Answers:
                 connection.execute("delete from claims where key = ? and owner = ?", (key, owner))
         except sqlite3.Error as error:
             log.warning("%s cannot be written: %s; a claim stays for %.0f s", self._path, error, CLAIM_SECONDS)
+
+    def _make(self) -> None:
+        """Make the file if it is not there or empty.
+
+        One at a time: a change to WAL does not wait for others as SQLite's transactions do. The lock is on the folder,
+        because to close a handle of the file itself would end the locks that SQLite holds on it.
+        """
+        folder = os.open(self._path.absolute().parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            with self._open() as connection:
+                if not connection.execute("select count(*) from sqlite_master").fetchone()[0]:
+                    connection.execute("pragma journal_mode = wal")
+                    connection.executescript(_SCHEMA)
+        finally:
+            os.close(folder)  # ends the lock
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

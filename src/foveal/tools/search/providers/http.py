@@ -6,12 +6,10 @@ not followed, so a key never goes to another host.
 """
 
 import asyncio
-import email.utils
 import functools
 import json
 import re
 import ssl
-import time
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ import httpx
 
 from foveal import __version__
 from foveal.errors import ConfigError, SearchError
+from foveal.retry import retry_after
 from foveal.tools.search.database import storable
 from foveal.tools.search.loaders import one_line
 from foveal.trajectory import SearchHit
@@ -230,19 +229,6 @@ def check_url(url: str) -> str:
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or parsed.query:
         raise ConfigError("the address of a search provider is none", "write it as https://host/path, and nothing else")
     return url.rstrip("/")
-
-
-def retry_after(response: httpx.Response) -> float | None:
-    """Seconds of the `Retry-After` header, which holds a number or a date."""
-    header = response.headers.get("Retry-After", "")
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(seconds, 0.0) if seconds == seconds else None
 
 
 def rows(endpoint: Endpoint, reply: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
