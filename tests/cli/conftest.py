@@ -1,6 +1,7 @@
 """The real command line in a process of its own, and a real photo."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,32 @@ def foveal(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             text=True,
             timeout=120,
         )
+
+    return run
+
+
+@pytest.fixture
+def killed() -> Callable[..., bool]:
+    """Starts the command line in a process of its own and kills it and its children: `killed("bench", ..., after=3.0)`.
+    Gives whether it was still at work."""
+
+    def run(*words: object, after: float) -> bool:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from foveal.cli import main; main()", *map(str, words)],
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            process.wait(after)
+            return False
+        except subprocess.TimeoutExpired:
+            return True
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     return run
 

@@ -2,12 +2,8 @@
 
 import hashlib
 import json
-import os
 import random
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,7 +17,6 @@ from foveal.cli import main
 from foveal.records import read_run
 from foveal.train.settings import SftSettings
 
-SOURCE = Path(__file__).parents[2] / "src"
 COUNT = 12
 LOOK = "<think>I look.</think>\n<code>\n```python\nprint(6 * 7)\n```\n</code>"
 
@@ -382,37 +377,16 @@ def _without_urls(files):
     return {name: re.sub(rb"127\.0\.0\.1:\d+", b"", content) for name, content in files.items()}
 
 
-def _killed(step, config, folder, after: float) -> bool:
-    """Start a step in a process of its own and kill it; whether it was still at work."""
-    words = ["curate", step, "--config", str(config), "--folder", str(folder)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from foveal.cli import main; main()", *words],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        process.wait(after)
-        return False
-    except subprocess.TimeoutExpired:
-        return True
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 @pytest.mark.slow
-def test_killed_at_random_moments_it_comes_to_the_same(world, config, tmp_path):
-    server = world()
-    file, whole, killed = config(server.url), tmp_path / "whole", tmp_path / "killed"
+def test_killed_at_random_moments_it_comes_to_the_same(world, config, killed, tmp_path):
+    file, whole, torn = config(world().url), tmp_path / "whole", tmp_path / "torn"
     rng = random.Random(0)
     for step in STEPS:
+        words = ("curate", step, "--config", file, "--folder")
         began = time.monotonic()
-        assert not _killed(step, file, whole, 120)
+        assert not killed(*words, whole, after=120)
         took = time.monotonic() - began
-        hits = sum(_killed(step, file, killed, rng.uniform(0.3, 1.0) * took) for _ in range(20))
-        assert not _killed(step, file, killed, 120)
+        hits = sum(killed(*words, torn, after=rng.uniform(0.3, 1.0) * took) for _ in range(20))
+        assert not killed(*words, torn, after=120)
         assert hits, f"{step} was never killed at work"
-    assert results(killed) == results(whole)
+    assert results(torn) == results(whole)
