@@ -89,6 +89,7 @@ def test_one_repeat_of_questions_apart(saved):
     assert (found["prompt_tokens_per_question"], found["completion_tokens_per_question"]) == (300.0, 30.0)
     assert found["tokens_per_question"] == 330.0 and found["cost_per_question"] is None
     assert found["call_rate"] == found["tools.code"] == 0.8 and found["tools.search"] == 0.0
+    assert found["operations.other"] == 1.0 and found["operations.crop"] == 0.0
     assert found["summary.score"] == 0.6 and "tool_gain" not in found and "pass_at.1" not in found
 
 
@@ -158,7 +159,8 @@ def test_axes_and_families(saved):
     assert [found[f"axis.{axis}.accuracy"] for axis in (*names, "integration")] == [0.5, 1.0, 1.0, 1.0]
     assert found["axis.perception.low"] == wilson(1, 2).low and found["summary.axis.perception"] == 0.5
     assert (found["family.x.accuracy"], found["family.y.accuracy"]) == (1.0, 0.5)
-    assert found["family.x.tools.search"] == found["family.y.tools.search"] == 0.5
+    assert found["family.x.tools.search"] == found["family.y.tools.search"] == found["family.x.call_rate"] == 0.5
+    assert found["family.x.operations.search"] == found["operations.search"] == 1.0
     titles = [table.title for table in tables(draw(saved(header(0), "other")))]
     assert "Hard on an axis" not in titles
 

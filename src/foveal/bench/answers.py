@@ -9,6 +9,7 @@ from typing import NamedTuple
 from foveal.bench.comparison import Comparison
 from foveal.bench.comparison import compare as compare_scores
 from foveal.bench.header import FILE, differences, read_header
+from foveal.bench.operations import operations
 from foveal.bench.scores import how
 from foveal.errors import InputError, RecordError
 from foveal.records import FILE as TRAJECTORIES
@@ -28,6 +29,8 @@ class Answer(NamedTuple):
     stop: StopReason
     calls: tuple[str, ...]
     """Tools whose calls were carried out, in order."""
+    operations: tuple[str, ...]
+    """What each of these calls was for (`foveal.bench.operations`)."""
     turns: int
     prompt_tokens: int | None
     """Sent, summed over turns; None if the policy does not count."""
@@ -163,6 +166,7 @@ def _answer(trajectory: Trajectory) -> Answer:
         problem=trajectory.unscored or how(trajectory).problem,
         stop=trajectory.stop_reason,
         calls=tuple(calls),
+        operations=tuple(operations(trajectory)),
         turns=len(turns),
         prompt_tokens=sum(filter(None, sent)) if counted else None,
         completion_tokens=sum(filter(None, written)) if counted else None,

@@ -16,6 +16,7 @@ from foveal.bench.answers import Answer, Pair, pair, pictures, read_answers, sco
 from foveal.bench.benchmark import Scored
 from foveal.bench.catalogue import BENCHMARKS
 from foveal.bench.header import Header, read_header
+from foveal.bench.operations import OPERATIONS
 from foveal.bench.resampling import mean as resampled
 from foveal.bench.run import read_failures
 from foveal.bench.scoring.realx import AXES
@@ -87,7 +88,6 @@ def _mode(prefix: str, answers: Sequence[Answer], clusters: Mapping[str, Hashabl
         "trajectories": len(answers),
         "unscored": sum(one.score is None for one in answers),
         "undecided": sum(one.score is not None and bool(one.problem) for one in answers),
-        "call_rate": _mean([float(bool(one.calls)) for one in answers]),
         "calls_per_question": _mean([len(one.calls) for one in answers]),
         "turns_per_question": _mean([one.turns for one in answers]),
         "seconds_per_question": _mean([one.seconds for one in answers]),
@@ -103,8 +103,16 @@ def _mode(prefix: str, answers: Sequence[Answer], clusters: Mapping[str, Hashabl
         out |= {"tokens_per_question": None, "cost_per_question": None}
     stops = Counter(one.stop.value for one in answers)
     out |= {f"stop.{reason}": count / len(answers) for reason, count in sorted(stops.items())}
-    out |= {f"tools.{tool}": _mean([float(tool in one.calls) for one in answers]) for tool in TOOLS}
+    out |= _use(answers)
     return {prefix + name: figure for name, figure in out.items()}
+
+
+def _use(answers: Sequence[Answer]) -> Figures:
+    """Shares of answers with a call, and with one of a tool; shares of the calls that were for something."""
+    out: Figures = {"call_rate": _mean([float(bool(one.calls)) for one in answers])}
+    out |= {f"tools.{tool}": _mean([float(tool in one.calls) for one in answers]) for tool in TOOLS}
+    made = Counter(kind for one in answers for kind in one.operations)
+    return out | {f"operations.{kind}": made[kind] / made.total() if made else None for kind in OPERATIONS}
 
 
 def _summary(header: Header, answers: Sequence[Answer]) -> Figures:
@@ -150,8 +158,8 @@ def _families(answers: Sequence[Answer], clusters: Mapping[str, Hashable]) -> Fi
     for family in sorted({one.question.family for one in answers if one.question.family}):
         of_it = [one for one in answers if one.question.family == family]
         out |= _part(f"family.{family}.", of_it, clusters)
-        out |= {f"family.{family}.tools.{tool}": _mean([float(tool in one.calls) for one in of_it]) for tool in TOOLS}
         out[f"family.{family}.calls_per_question"] = _mean([len(one.calls) for one in of_it])
+        out |= {f"family.{family}.{name}": figure for name, figure in _use(of_it).items()}
     return out
 
 
