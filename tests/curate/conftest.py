@@ -1,4 +1,4 @@
-"""Question sets for the steps of curation."""
+"""Question sets for the steps of curation, and tools for those who are asked."""
 
 import json
 
@@ -6,6 +6,32 @@ import pytest
 from PIL import Image
 
 from foveal.curate.folder import Folder
+from foveal.tools.base import Cell
+from foveal.tools.session import Tools
+
+
+class Shell:
+    """A sandbox in which a cell prints what its code says behind `#`; `# error` is one that failed."""
+
+    async def open(self, images):
+        return self
+
+    async def run(self, code, timeout):
+        said = code.partition("#")[2].strip()
+        failed = said == "error"
+        return Cell("error" if failed else "ok", "" if failed else said, "", None, (), 0.1, False)
+
+    async def image(self, name):
+        return None
+
+    async def close(self):
+        pass
+
+
+@pytest.fixture
+def tools():
+    """Tools with code that is not really run."""
+    return Tools(code=Shell())
 
 
 @pytest.fixture

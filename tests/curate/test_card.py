@@ -23,24 +23,8 @@ from foveal.policy.base import Generation
 from foveal.policy.paid import Ceiling, Ledger
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import RunWriter, scan_run
-from foveal.tools.base import Cell
-from foveal.tools.session import Tools
 from foveal.trajectory import Question, StopReason, Trajectory, Turn
 from foveal.view import render_curation
-
-
-class Shell:
-    async def open(self, images):
-        return self
-
-    async def run(self, code, timeout):
-        return Cell("ok", "", "", None, (), 0.1, False)
-
-    async def image(self, name):
-        return None
-
-    async def close(self):
-        pass
 
 
 def settings(**changes):
@@ -80,7 +64,7 @@ def add_figures(folder, name="s", licence="CC BY 4.0", **rejected):
 
 
 @pytest.fixture
-def curated(curation, asked):
+def curated(curation, asked, tools):
     """20 questions: q0, q1 leak; q2, q3 are easy; q4 ... q9 are solved, q4 always and q5 once; alice and bob were asked
     the rest: she is right at even ones, he never."""
 
@@ -96,8 +80,8 @@ def curated(curation, asked):
         folder.write_verdicts("benefit", [Passes(id=n, samples=8, right=rates.get(n, 0)) for n in names[4:]])
         idle = ScriptedPolicy(lambda messages: "<think>I guess.</think><answer>none</answer>", "bob-model")
         who = {
-            "alice": asked(ScriptedPolicy(teacher, "alice-model"), tools=Tools(code=Shell())),
-            "bob": asked(idle, tools=Tools(code=Shell())),
+            "alice": asked(ScriptedPolicy(teacher, "alice-model"), tools=tools),
+            "bob": asked(idle, tools=tools),
         }
         questions = Stages(folder, chosen).asked
         asyncio.run(synthesize(folder, chosen, who, questions))

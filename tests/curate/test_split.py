@@ -13,22 +13,6 @@ from foveal.curate.synthesis import synthesize, verify
 from foveal.errors import ConfigError
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import read_run
-from foveal.tools.base import Cell
-from foveal.tools.session import Tools
-
-
-class Shell:
-    async def open(self, images):
-        return self
-
-    async def run(self, code, timeout):
-        return Cell("ok", "", "", None, (), 0.1, False)
-
-    async def image(self, name):
-        return None
-
-    async def close(self):
-        pass
 
 
 def settings(**changes):
@@ -45,7 +29,7 @@ def teacher(messages):
 
 
 @pytest.fixture
-def curated(curation, asked):
+def curated(curation, asked, tools):
     """A curation of 20 questions: q0, q1 leak; q2, q3 are easy; q4 ... q9 are solved (q4 always, q5 once); the rest is
     taught by alice and bob."""
 
@@ -58,7 +42,7 @@ def curated(curation, asked):
         folder.write_verdicts("difficulty", [Passes(id=n, samples=8, right=easy.get(n, 2)) for n in names[2:]])
         rates = {"q4": 8, "q5": 1, "q6": 7, "q7": 4, "q8": 4, "q9": 4}
         folder.write_verdicts("benefit", [Passes(id=n, samples=8, right=rates.get(n, 0)) for n in names[4:]])
-        who = {name: asked(ScriptedPolicy(teacher, name), tools=Tools(code=Shell())) for name in ("alice", "bob")}
+        who = {name: asked(ScriptedPolicy(teacher, name), tools=tools) for name in ("alice", "bob")}
         questions = Stages(folder, chosen).asked
         asyncio.run(synthesize(folder, chosen, who, questions))
         verify(folder, chosen, questions)

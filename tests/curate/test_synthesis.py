@@ -9,26 +9,8 @@ from foveal.errors import ConfigError, PolicyError
 from foveal.policy.paid import Ceiling, Ledger
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import read_run, scan_run
-from foveal.tools.base import Cell
-from foveal.tools.session import Tools
 
 TEACHERS = [{"name": "alice", "policy": "a"}, {"name": "bob", "policy": "b"}]
-
-
-class Shell:
-    """Every cell prints 42."""
-
-    async def open(self, images):
-        return self
-
-    async def run(self, code, timeout):
-        return Cell("ok", "42", "", None, (), 0.1, False)
-
-    async def image(self, name):
-        return None
-
-    async def close(self):
-        pass
 
 
 def settings(**changes):
@@ -46,7 +28,7 @@ class Teacher:
             text = messages[1].text
             if len(messages) == 2:
                 self.tries[text] = self.tries.get(text, 0) + 1
-                return "<think>I run it.</think>\n<code>\n```python\nprint(f(1))\n```\n</code>"
+                return "<think>I run it.</think>\n<code>\n```python\nprint(f(1))  # 42\n```\n</code>"
             number = text.split()[2].rstrip("?")
             right = self.tries[text] > self.right_from
             return f"<think>It said 42.</think><answer>{number if right else 'no idea'}</answer>"
@@ -55,9 +37,9 @@ class Teacher:
 
 
 @pytest.fixture
-def teach(asked):
+def teach(asked, tools):
     def run(folder, chosen, **teachers):
-        who = {name: asked(teacher, tools=Tools(code=Shell())) for name, teacher in teachers.items()}
+        who = {name: asked(teacher, tools=tools) for name, teacher in teachers.items()}
         return asyncio.run(synthesize(folder, chosen, who, folder.questions()))
 
     return run
@@ -106,13 +88,10 @@ def test_another_model_under_the_same_name_is_refused(curation, teach):
         teach(folder, settings(), bob=Teacher("robert"))
 
 
-def test_two_teachers_may_be_the_same_model_and_share_no_reply(curation, asked, tmp_path):
+def test_two_teachers_may_be_the_same_model_and_share_no_reply(curation, asked, tools, tmp_path):
     folder, ledger = curation(2), Ledger(tmp_path / "ledger.sqlite", {}, Ceiling())
     right, wrong = Teacher("same"), Teacher("same", right_from=9)
-    who = {
-        name: asked(teacher, tools=Tools(code=Shell()), ledger=ledger)
-        for name, teacher in (("alice", right), ("bob", wrong))
-    }
+    who = {name: asked(teacher, tools=tools, ledger=ledger) for name, teacher in (("alice", right), ("bob", wrong))}
     asyncio.run(synthesize(folder, settings(), who, folder.questions()))
     for name, accuracy in (("alice", 1.0), ("bob", 0.0)):
         assert [t.reward["accuracy"] for t in read_run(run_of(folder, name)).trajectories] == [accuracy, accuracy]

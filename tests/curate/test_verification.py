@@ -8,27 +8,8 @@ from foveal.config import Limits
 from foveal.curate.settings import VerifySettings
 from foveal.curate.verification import failures, length
 from foveal.policy.scripted import ScriptedPolicy
-from foveal.tools.base import Cell
 from foveal.tools.session import Tools
 from foveal.trajectory import ImageStore, Question, SearchHit
-
-
-class Shell:
-    """Gives back what the code says behind `#`."""
-
-    async def open(self, images):
-        return self
-
-    async def run(self, code, timeout):
-        said = code.partition("#")[2].strip()
-        status = "error" if said == "error" else "ok"
-        return Cell(status, "" if said == "error" else said, "", None, (), 0.1, False)
-
-    async def image(self, name):
-        return None
-
-    async def close(self):
-        pass
 
 
 class Pages:
@@ -55,14 +36,14 @@ def answer(text, thought="So it is."):
 
 
 @pytest.fixture
-def trajectory():
+def trajectory(tools):
     """A trajectory of given turns, scored by whether the answer is 42."""
 
     def make(*turns, accuracy=1.0, images=1):
         store = ImageStore()
         refs = tuple(store.put(Image.new("RGB", (40, 40), (number, 0, 0))) for number in range(images))
         question = Question(id="q", text="How many?", images=refs, gold=("42",))
-        agent = Agent(ScriptedPolicy(turns), Tools(code=Shell(), text=Pages()), limits=Limits(max_turns=6))
+        agent = Agent(ScriptedPolicy(turns), Tools(code=tools.code, text=Pages()), limits=Limits(max_turns=6))
         done = asyncio.run(agent.run(question, store))
         return done.model_copy(update={"reward": {} if accuracy is None else {"accuracy": accuracy}})
 
