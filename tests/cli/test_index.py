@@ -15,8 +15,8 @@ def mine(tmp_path):
     return folder
 
 
-def test_build_then_search_by_words_and_by_picture(foveal, mine, tmp_path):
-    built = foveal("index", "build", "mine", "--json", "counts.json")
+def test_build_then_search_by_words_and_by_picture(foveal, process, mine, tmp_path):
+    built = process("index", "build", "mine", "--json", "counts.json")
     assert built.returncode == 0, built.stderr
     assert "1 documents and 2 pictures" in built.stdout
     assert "skipped, kind .bin is not indexed: odd.bin" in built.stdout
@@ -24,7 +24,7 @@ def test_build_then_search_by_words_and_by_picture(foveal, mine, tmp_path):
     assert counts.pop("seconds") > 0
     assert counts == {"documents": 1, "pictures": 2, "read": 3, "unchanged": 0, "gone": 0, "skipped": 1}
 
-    words = foveal("index", "search", "mine.index", "striped zebra")
+    words = process("index", "search", "mine.index", "striped zebra")
     assert words.returncode == 0, words.stderr
     assert words.stdout.startswith("1. Zebras [bold]  zebra.md")
     assert "stripes :zebra:" in words.stdout
@@ -36,6 +36,23 @@ def test_build_then_search_by_words_and_by_picture(foveal, mine, tmp_path):
 
     again = foveal("index", "build", "mine")
     assert "0 files read, 3 unchanged" in again.stdout
+
+
+def test_another_folder_is_added_and_stats_tell_what_there_is(foveal, mine, tmp_path):
+    foveal("index", "build", "mine")
+    (tmp_path / "other [x]").mkdir()
+    (tmp_path / "other [x]" / "okapi.txt").write_text("striped legs")
+    (tmp_path / "other [x]" / "latin.txt").write_bytes(b"\xff")
+    added = foveal("index", "add", "mine.index", "other [x]", "--json", "counts.json")
+    assert added.returncode == 0, added.stderr
+    assert "skipped, not UTF-8 text: byte 0: ../other [x]/latin.txt" in added.stdout
+    assert json.loads((tmp_path / "counts.json").read_text())["documents"] == 2
+    told = foveal("index", "stats", "mine.index", "--json", "stats.json")
+    assert told.returncode == 0, told.stderr
+    assert "2 documents and 2 pictures" in told.stdout and "1 files of other [x]" in told.stdout
+    held = json.loads((tmp_path / "stats.json").read_text())
+    assert held.pop("bytes") > 1000
+    assert held == {"documents": 2, "pictures": 2, "folders": {"mine": 3, "other [x]": 1}, "pending": 1}
 
 
 def test_query_without_hits_says_so(foveal, mine):
@@ -50,6 +67,9 @@ def test_query_without_hits_says_so(foveal, mine):
         (("build", "nowhere"), "there is no folder nowhere"),
         (("build", "mine", "--out", "mine"), "cannot be the folder"),
         (("build", "mine", "--json", "no/such/file"), "cannot be written"),
+        (("add", "nowhere", "mine"), "nowhere holds no index of a folder"),
+        (("add", "mine.index", "nowhere"), "there is no folder nowhere"),
+        (("stats", "nowhere"), "there is no index folder nowhere"),
         (("search", "nowhere", "words"), "there is no index folder nowhere"),
         (("search", "mine", "words"), "holds no index"),
     ],

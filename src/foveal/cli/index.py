@@ -13,9 +13,10 @@ from foveal.cli.common import check_writable, open_search, plain, write_json
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from foveal.tools.search.folder import Skipped
+    from foveal.tools.search.folder import Built
+    from foveal.tools.search.walk import Skipped
     from foveal.trajectory import SearchHit
 
 app = App(name="index", help="Build a search index over your own documents and pictures, and try it.")
@@ -31,7 +32,7 @@ def build(
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
-    """Index the documents (.md, .txt, .html, .jsonl) and pictures of a folder, or bring its index up to date.
+    """Index the documents (.md, .txt, .html, .pdf, .jsonl) and pictures of a folder, or bring its index up to date.
 
     Args:
         folder: The folder to index, with all folders in it.
@@ -40,18 +41,48 @@ def build(
     """
     from foveal.tools.search.folder import build_index
 
+    _run(build_index, folder, out or folder.resolve().with_name(folder.resolve().name + ".index"), json_file)
+
+
+@app.command
+def add(
+    index: Path,
+    folder: Path,
+    *,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+) -> None:
+    """Index one more folder into an index, or bring the part of one of its folders up to date.
+
+    Args:
+        index: An index folder.
+        folder: The folder to index, with all folders in it. Its name must be another than those of other folders.
+        json_file: Write the counts to this file, as foveal index build does.
+    """
+    from foveal.tools.search.folder import add_folder
+
+    _run(add_folder, folder, index, json_file)
+
+
+@app.command
+def stats(index: Path, *, json_file: Annotated[Path | None, Parameter(name="--json")] = None) -> None:
+    """Tell what an index holds.
+
+    Args:
+        index: An index folder.
+        json_file: Write the figures to this file: documents, pictures, bytes, folders (files of each), pending.
+    """
+    from foveal.tools.search.folder import index_stats
+
     check_writable(json_file)
-    console = Console(highlight=False, emoji=False)
-    out = out or folder.resolve().with_name(folder.resolve().name + ".index")
-    start = time.monotonic()
-    with console.status(f"reading {_safe(str(folder))}"):
-        built = build_index(folder, out)
-    seconds = round(time.monotonic() - start, 3)
+    held = index_stats(index)
     if json_file is not None:
-        write_json(json_file, {**built._asdict(), "skipped": len(built.skipped), "seconds": seconds})
-    console.print(f"{built.documents} documents and {built.pictures} pictures in {_safe(str(out))}", style="bold")
-    console.print(f"{built.read} files read, {built.unchanged} unchanged, {built.gone} gone, {seconds} s")
-    _print_skipped(console, built.skipped)
+        write_json(json_file, held._asdict())
+    console = Console(highlight=False, emoji=False)
+    console.print(f"{held.documents} documents and {held.pictures} pictures, {held.bytes / 1e6:.1f} MB", style="bold")
+    for name, files in held.folders.items():
+        console.print(f"{files} files of {_safe(name)}")
+    if held.pending:
+        console.print(f"{held.pending} files had faults or were left by a build that was killed", style="yellow")
 
 
 @app.command
@@ -108,6 +139,21 @@ def print_hits(console: Console, hits: "Sequence[SearchHit]") -> None:
         console.print(f"{title}  [dim]{_safe(about)}[/dim]", soft_wrap=True)
         if hit.snippet:
             console.print(f"   {_safe(hit.snippet)}", soft_wrap=True)
+
+
+def _run(work: "Callable[[Path, Path], Built]", folder: Path, out: Path, json_file: Path | None) -> None:
+    """Build or add, and tell what was done."""
+    check_writable(json_file)
+    console = Console(highlight=False, emoji=False)
+    start = time.monotonic()
+    with console.status(f"reading {_safe(str(folder))}"):
+        built = work(folder, out)
+    seconds = round(time.monotonic() - start, 3)
+    if json_file is not None:
+        write_json(json_file, {**built._asdict(), "skipped": len(built.skipped), "seconds": seconds})
+    console.print(f"{built.documents} documents and {built.pictures} pictures in {_safe(str(out))}", style="bold")
+    console.print(f"{built.read} files read, {built.unchanged} unchanged, {built.gone} gone, {seconds} s")
+    _print_skipped(console, built.skipped)
 
 
 def _print_skipped(console: Console, skipped: "tuple[Skipped, ...]") -> None:

@@ -1,12 +1,16 @@
 import json
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from foveal.errors import InputError, SearchError
 from foveal.tools.search import image, text
-from foveal.tools.search.folder import FILES, build_index, open_index
+from foveal.tools.search.folder import FILES, add_folder, build_index, index_stats, open_index
 
 
 @pytest.fixture
@@ -73,6 +77,119 @@ def test_two_builds_are_alike(source, tmp_path, find):
     build_index(source, tmp_path / "a")
     build_index(source, tmp_path / "b")
     assert answers(tmp_path / "a", find) == answers(tmp_path / "b", find)
+
+
+def later():
+    return time.time() + 60
+
+
+@pytest.fixture
+def opened():
+    """The names of the files that Python opens, in a list that grows."""
+    names, at_work = [], [True]
+    sys.addaudithook(lambda event, args: at_work[0] and event == "open" and names.append(str(args[0])))
+    yield names
+    at_work[0] = False
+
+
+def test_files_that_look_unchanged_are_not_opened(source, out, opened):
+    build_index(source, out, now=later)
+    kept = {str(source / name) for name in ("notes/zebra.md", "notes/deep/list.jsonl", "red_square.png", "sea.jpg")}
+    assert kept <= set(opened)
+    opened.clear()
+    assert build_index(source, out, now=later) == (2, 2, 0, 4, 0, ())
+    assert not kept & set(opened)
+    (source / "notes" / "zebra.md").write_text("# Zebras\nA zebra has hoooves.")
+    os.utime(source / "notes" / "zebra.md", (1e9, 1e9))  # as if it were old, and as long as before
+    (source / "sea.txt").write_text("The sea at dawn")
+    assert build_index(source, out, now=later)[2:4] == (2, 2)
+    assert kept & set(opened) == {str(source / "notes/zebra.md"), str(source / "sea.jpg")}
+
+
+def test_a_file_changed_within_a_tick_of_the_clock_is_read_again(source, out, opened):
+    build_index(source, out, now=time.time)
+    opened.clear()
+    assert build_index(source, out, now=later).read == 0
+    assert str(source / "red_square.png") in opened  # it had been written just before the first build
+
+
+def test_index_of_an_earlier_version_without_looks_is_taken_up(source, out):
+    build_index(source, out, now=later)
+    held = json.loads((out / FILES).read_text())
+    assert held.keys() == {"version", "folder", "files", "looks"}
+    del held["looks"]
+    (out / FILES).write_text(json.dumps(held))
+    assert build_index(source, out) == (2, 2, 0, 4, 0, ())
+
+
+def test_what_was_taken_of_a_faulty_file_goes_with_it(source, out, find):
+    (source / "notes" / "deep" / "list.jsonl").write_text('{"text": "striped legs"}\nno JSON\n')
+    assert build_index(source, out).skipped
+    assert index_stats(out).pending == 1
+    (source / "notes" / "deep" / "list.jsonl").unlink()
+    assert build_index(source, out) == (1, 2, 0, 3, 1, ())
+    assert find(open_index(out).text, "legs") == []
+
+
+@pytest.fixture
+def other(tmp_path):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "giraffe.md").write_text("# Giraffes\nA giraffe has spots.")
+    Image.new("RGB", (40, 30), "lime").save(folder / "meadow.png")
+    return folder
+
+
+def test_another_folder_is_added_and_kept_up_to_date(source, other, out, find):
+    build_index(source, out)
+    assert add_folder(other, out) == (3, 3, 2, 0, 0, ())
+    hit = find(open_index(out).text, "giraffe")[0]
+    assert (hit.title, hit.link) == ("Giraffes", "../other/giraffe.md")
+    assert find(open_index(out).images, Image.new("RGB", (4, 4), "lime"), 1)[0].source == "../other/meadow.png"
+    (other / "giraffe.md").unlink()
+    assert add_folder(other, out) == (2, 3, 0, 1, 1, ())
+    assert build_index(source, out) == (2, 3, 0, 4, 0, ())  # each folder is left alone by the other's build
+    assert add_folder(source, out) == (2, 3, 0, 4, 0, ())
+    held = index_stats(out)
+    assert (held.documents, held.pictures, held.folders, held.pending) == (2, 3, {"mine": 4, "other": 1}, 0)
+
+
+def test_adding_a_strange_folder_of_a_known_name_does_not_wipe_the_known_one(source, other, out, tmp_path, find):
+    build_index(source, out)
+    add_folder(other, out)
+    (tmp_path / "elsewhere" / "other").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "other" / "okapi.md").write_text("okapi")
+    with pytest.raises(InputError, match="none of the files"):
+        add_folder(tmp_path / "elsewhere" / "other", out)
+    assert find(open_index(out).text, "giraffe")
+    with pytest.raises(InputError, match="cannot be the folder"):
+        add_folder(out, out)
+    with pytest.raises(InputError, match="holds no index") as caught:
+        add_folder(other, tmp_path / "new")
+    assert "foveal index build" in caught.value.fix and not (tmp_path / "new").exists()
+
+
+def test_stats_of_an_index_made_in_python(tmp_path):
+    text.TextIndex.create(tmp_path).add([text.Document("Zebra", "stripes")])
+    held = index_stats(tmp_path)
+    assert (held.documents, held.pictures, held.folders, held.pending) == (1, 0, {}, 0)
+    assert held.bytes == (tmp_path / text.FILE).stat().st_size
+
+
+def test_exif_is_the_caption_of_a_picture_that_has_no_other(source, out, find):
+    def save(name, description):
+        exif = Image.Exif()
+        exif[270] = description
+        Image.new("RGB", (40, 30), "yellow").save(source / name, exif=exif)
+
+    save("DSC_1.jpg", "A field of rape")
+    save("sea.jpg", "Not the sea")
+    save("IMG_2.png", "OLYMPUS DIGITAL CAMERA         ")
+    build_index(source, out)
+    titles = {hit.link: hit.title for hit in find(open_index(out).images, Image.new("RGB", (4, 4), "yellow"))}
+    assert titles["DSC_1.jpg"] == "A field of rape"
+    assert titles["sea.jpg"] == "The sea at noon"
+    assert titles["IMG_2.png"] == "IMG 2"
 
 
 def test_changed_caption_renames_its_picture(source, out, find):
@@ -167,6 +284,38 @@ def test_build_that_was_killed_is_mended_by_the_next(source, out, tmp_path, find
     assert build_index(source, out).read == 4
     build_index(source, tmp_path / "fresh")
     assert answers(out, find) == answers(tmp_path / "fresh", find)
+
+
+@pytest.mark.parametrize("after", [0.05, 0.4, 0.9])
+def test_real_kill_is_mended_by_the_next_build(tmp_path, out, find, after):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(40):
+        lines = (f'{{"title": "{number} {line}", "text": "word{line} zebra"}}' for line in range(200))
+        (folder / f"{number}.jsonl").write_text("\n".join(lines))
+        Image.new("RGB", (640, 480), (number * 5, 0, 99)).save(folder / f"{number}.png")
+    program = (
+        "import sys; from pathlib import Path; from foveal.tools.search.folder import build_index\n"
+        "print('ready', flush=True); build_index(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(folder), str(out)],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")},
+            stdout=subprocess.PIPE,
+        )
+        with process:
+            process.stdout.readline()
+            time.sleep(after)
+            process.kill()
+        (folder / "0.jsonl").unlink(missing_ok=True)
+    built = build_index(folder, out)
+    assert (built.documents, built.pictures, built.skipped) == (39 * 200, 40, ())
+    build_index(folder, tmp_path / "fresh")
+    index, fresh = open_index(out), open_index(tmp_path / "fresh")
+    for query in ("word7 zebra", "39 199", "0 5"):
+        assert {hit.title for hit in find(index.text, query, 50)} == {hit.title for hit in find(fresh.text, query, 50)}
+    assert index_stats(out).pending == 0
 
 
 def test_file_that_went_while_a_build_failed_still_leaves_the_index(source, out, damage, find):

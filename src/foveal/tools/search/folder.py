@@ -1,34 +1,20 @@
-"""An index folder over a user's own files: built, brought up to date, opened."""
+"""An index folder over a user's own files: built, brought up to date, opened, told about."""
 
-import hashlib
-import json
-import os
-import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from foveal.errors import InputError
 from foveal.tools.search import image, loaders, text
-from foveal.tools.search.database import INDEX_VERSION
 from foveal.tools.search.image import ImageIndex, Picture
-from foveal.tools.search.loaders import Caption
+from foveal.tools.search.stamps import FILES, Stamp, Stamps, make_stamp, prefix, read_stamps, write_stamps
 from foveal.tools.search.text import Document, TextIndex
-
-FILES = "files.json"
-"""Which files an index was built from, each with the hash of what was indexed."""
-
-
-class Skipped(NamedTuple):
-    """A file that is not in the index, or not all of it."""
-
-    path: str
-    """Within the folder."""
-    reason: str
+from foveal.tools.search.walk import File, Skipped, Walk
 
 
 class Built(NamedTuple):
-    """What `build_index` did."""
+    """What `build_index` or `add_folder` did."""
 
     documents: int
     """Documents in the index now."""
@@ -49,12 +35,17 @@ class Indexes(NamedTuple):
     images: ImageIndex | None
 
 
-class _File(NamedTuple):
-    path: Path
-    origin: str
-    """Path within the folder, with forward slashes."""
-    caption: Caption | None
-    """Of a picture; None for a document."""
+class Stats(NamedTuple):
+    """What an index folder holds."""
+
+    documents: int
+    pictures: int
+    bytes: int
+    """Size of its files."""
+    folders: dict[str, int]
+    """Files indexed of each folder, by its name; empty for an index that was made without one, in Python."""
+    pending: int
+    """Files that the next build reads whatever they look like: they had faults, or a build was killed."""
 
 
 def open_index(folder: Path) -> Indexes:
@@ -75,46 +66,127 @@ def open_index(folder: Path) -> Indexes:
     return found
 
 
-def build_index(source: Path, out: Path) -> Built:
+def index_stats(folder: Path) -> Stats:
+    """What an index folder holds.
+
+    Raises:
+        InputError: The folder is missing, holds no index, or one of another version.
+        SearchError: A file of it is damaged.
+    """
+    found = open_index(folder)
+    stamps = read_stamps(folder)
+    folders = {} if stamps is None else {stamps.folder: stamps.files, **stamps.added}
+    done = {name: sum(bool(one.stamp) for one in files.values()) for name, files in folders.items()}
+    return Stats(
+        documents=0 if found.text is None else len(found.text),
+        pictures=0 if found.images is None else len(found.images),
+        bytes=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        folders=done,
+        pending=sum(map(len, folders.values())) - sum(done.values()),
+    )
+
+
+def build_index(source: Path, out: Path, now: Callable[[], float] = time.time) -> Built:
     """Index the documents and pictures of a folder and all folders in it, or bring its index up to date.
 
-    Documents are `.md`, `.txt`, `.html` and `.jsonl` (one `{"text", "title", "link", "date"}` a line); pictures are
-    titled by a line of `metadata.jsonl`, else by a short text file of the same name, else by their file name. A file
-    that has not changed since the last build is not read into the index again, and one that is gone leaves it. Hidden
-    files and symbolic links are skipped, so nothing outside the folder is ever read. A build that is killed is mended
-    by the next one.
+    Documents are `.md`, `.txt`, `.html`, `.pdf` and `.jsonl` (one `{"text", "title", "link", "date"}` a line); pictures
+    are titled by a line of `metadata.jsonl`, else by a short text file of the same name, else by the description in
+    their EXIF, else by their file name. A file that has not changed since the last build is not read again, and one
+    that is gone leaves the index. Hidden files and symbolic links are skipped, so nothing outside the folder is ever
+    read. A build that is killed is mended by the next one.
+
+    Args:
+        source: The folder.
+        out: The index folder.
+        now: Time in seconds, by the clock of the files.
 
     Raises:
         InputError: `source` is no folder or holds nothing to index; `out` is something else than its index.
         MissingDependency: This Python's SQLite has no full-text search.
         SearchError: An existing index is damaged.
     """
+    source = _folder(source, out)
+    before = read_stamps(out)
+    if before is None and out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty and was not made by index build", "name another folder with --out")
+    if before is not None and before.folder != source.name:
+        raise InputError(
+            f"{out} is the index of a folder named {before.folder!r}",
+            f"name another folder with --out, or put both into one: foveal index add {out} {source}",
+        )
+    return _update(Walk(source, out), source, out, before or Stamps(source.name, {}, {}), now())
+
+
+def add_folder(source: Path, out: Path, now: Callable[[], float] = time.time) -> Built:
+    """Index one more folder into an index that is there, or bring the part of one of its folders up to date.
+
+    Folders are told apart by their names. Hits of a further folder carry links as seen from the first one:
+    `../NAME/path`.
+
+    Args:
+        source: The folder.
+        out: The index folder.
+        now: Time in seconds, by the clock of the files.
+
+    Raises:
+        InputError: As `build_index`; there is no index yet; or the index knows another folder of this name.
+        SearchError: The index is damaged.
+    """
+    source = _folder(source, out)
+    before = read_stamps(out)
+    if before is None:
+        raise InputError(
+            f"{out} holds no index of a folder", f"build one first: foveal index build {source} --out {out}"
+        )
+    if source.name == before.folder:
+        return build_index(source, out, now)
+    return _update(Walk(source, out, prefix(source.name)), source, out, before, now())
+
+
+def _folder(source: Path, out: Path) -> Path:
     if not source.is_dir():
         raise InputError(f"there is no folder {source}", "name the folder that holds your documents and pictures")
-    source = source.resolve()
-    before = _read_stamps(source, out)
-    skipped: list[Skipped] = []
-    files = list(_walk(source, out.resolve(), skipped))
-    stamps = {file.origin: stamp for file in files if (stamp := _stamp(file, skipped))}
-    changed = [file for file in files if file.origin in stamps and stamps[file.origin] != before.get(file.origin)]
-    gone = before.keys() - stamps.keys()
-    if not stamps:
-        raise _nothing(source, skipped)
+    if out.resolve() == source.resolve():
+        raise InputError(f"the index cannot be the folder {source.resolve()} itself", "name another folder with --out")
+    return source.resolve()
 
-    # Until it is done, the files of this build have no hash, so that the next one takes up a build that was killed.
+
+def _update(walk: Walk, source: Path, out: Path, stamps: Stamps, now: float) -> Built:
+    """Bring the part of one folder up to date."""
+    before = stamps.of(source.name)
+    files = list(walk)
+    after: dict[str, Stamp] = {}
+    for file in files:
+        try:
+            after[file.origin] = make_stamp(file, before.get(file.origin), now)
+        except ValueError as error:
+            walk.skipped.append(Skipped(_printable(file.origin), str(error)))
+    if not after:
+        raise _nothing(source, walk.skipped)
+    if source.name in stamps.added and before.keys().isdisjoint(after):
+        raise InputError(
+            f"{source} holds none of the files that {out} knows of a folder named {source.name!r}",
+            "rename one of the two folders",
+        )
+    known = {origin: one.stamp for origin, one in before.items()}
+    changed = [file for file in files if file.origin in after and after[file.origin].stamp != known.get(file.origin)]
+    gone = before.keys() - after.keys()
+
+    # Until it is done, the files of this build have no stamp, so that the next one takes up a build that was killed.
     stale = {*gone, *(file.origin for file in changed)}
-    _write_stamps(source, out, {**before, **dict.fromkeys(sorted(stale), "")})
-    known = len(skipped)
-    documents = _update_text(out, [file for file in changed if file.caption is None], stale, skipped)
-    pictures = _update_pictures(out, [file for file in changed if file.caption is not None], stale, skipped)
+    write_stamps(out, stamps.with_files(source.name, {**before, **dict.fromkeys(sorted(stale), Stamp(""))}))
+    found = len(walk.skipped)
+    documents = _update_text(out, [file for file in changed if file.caption is None], stale, walk.skipped)
+    pictures = _update_pictures(out, [file for file in changed if file.caption is not None], stale, walk.skipped)
     if not documents and not pictures:
         (out / FILES).unlink()
         if not any(out.iterdir()):
             out.rmdir()
-        raise _nothing(source, skipped)
-    faulty = {path for path, _ in skipped[known:]}
-    _write_stamps(source, out, {origin: stamp for origin, stamp in stamps.items() if origin not in faulty})
-    return Built(documents, pictures, len(changed), len(stamps) - len(changed), len(gone), tuple(skipped))
+        raise _nothing(source, walk.skipped)
+    for path, _ in walk.skipped[found:]:
+        after[path] = Stamp("")  # to be read again, and known: what was taken of it must go when the file goes
+    write_stamps(out, stamps.with_files(source.name, after))
+    return Built(documents, pictures, len(changed), len(after) - len(changed), len(gone), tuple(walk.skipped))
 
 
 def _nothing(source: Path, skipped: list[Skipped]) -> InputError:
@@ -125,156 +197,59 @@ def _nothing(source: Path, skipped: list[Skipped]) -> InputError:
     )
 
 
-def _walk(source: Path, out: Path, skipped: list[Skipped]) -> Iterator[_File]:
-    """The files to index, in order of their names."""
-
-    def unreadable(error: OSError) -> None:
-        skipped.append(Skipped(_within(Path(error.filename), source), f"folder cannot be read: {error.strerror}"))
-
-    for name, folders, names in os.walk(source, onerror=unreadable):
-        folder = Path(name)
-        links = [folder / entry for entry in folders if (folder / entry).is_symlink()]
-        skipped += [Skipped(_within(link, source), "symbolic link") for link in sorted(links)]
-        folders[:] = sorted(
-            entry for entry in folders if not entry.startswith(".") and folder / entry not in (out, *links)
-        )
-        yield from _files_of(folder, sorted(names), source, skipped)
-
-
-def _files_of(folder: Path, names: list[str], source: Path, skipped: list[Skipped]) -> Iterator[_File]:
-    paths = []
-    for path in (folder / name for name in names if not name.startswith(".")):
-        try:
-            mode = path.lstat().st_mode
-        except OSError as error:
-            skipped.append(Skipped(_within(path, source), f"cannot be read: {error.strerror}"))
-            continue
-        if stat.S_ISLNK(mode):
-            skipped.append(Skipped(_within(path, source), "symbolic link"))
-        elif not stat.S_ISREG(mode):
-            skipped.append(Skipped(_within(path, source), "not a regular file"))
-        else:
-            paths.append(path)
-    captions: dict[str, Caption] = {}
-    if folder / loaders.CAPTIONS in paths:
-        paths.remove(folder / loaders.CAPTIONS)
-        origin = _within(folder / loaders.CAPTIONS, source)
-        captions = loaders.read_captions(
-            folder / loaders.CAPTIONS, lambda reason: skipped.append(Skipped(origin, reason))
-        )
-    pictures = [path for path in paths if path.suffix.lower() in loaders.PICTURES]
-    sidecars = {path: loaders.read_sidecar(path) for path in pictures}
-    used = {sidecar.path for sidecar in sidecars.values() if sidecar}
-    for path in paths:
-        origin, kind = _within(path, source), path.suffix.lower()
-        if path in sidecars:
-            sidecar = sidecars[path]
-            own = Caption(sidecar.text if sidecar else loaders.name_title(path))
-            yield _File(path, origin, captions.get(path.name, own))
-        elif kind in loaders.DOCUMENTS and path not in used:
-            yield _File(path, origin, None)
-        elif kind not in loaders.DOCUMENTS:
-            skipped.append(Skipped(origin, f"kind {kind} is not indexed" if kind else "file without a kind"))
-
-
-def _update_text(out: Path, files: list[_File], stale: set[str], skipped: list[Skipped]) -> int:
+def _update_text(out: Path, files: list[File], stale: set[str], skipped: list[Skipped]) -> int:
     """Returns the number of documents then in the index. An index that would be empty is not kept."""
     path = out / text.FILE
     if not path.exists() and not files:
         return 0
     index = TextIndex.open(out) if path.exists() else TextIndex.create(out)
-    index.remove(stale)
-    index.add(document for file in files for document in _documents(file, skipped))
+    if stale:
+        index.remove(stale)
+        index.add(document for file in files for document in _documents(file, skipped))
     if not len(index):
         path.unlink()
         return 0
     return len(index)
 
 
-def _documents(file: _File, skipped: list[Skipped]) -> Iterator[Document]:
+def _documents(file: File, skipped: list[Skipped]) -> Iterator[Document]:
     return loaders.read_documents(file.path, file.origin, lambda reason: skipped.append(Skipped(file.origin, reason)))
 
 
-def _update_pictures(out: Path, files: list[_File], stale: set[str], skipped: list[Skipped]) -> int:
+def _update_pictures(out: Path, files: list[File], stale: set[str], skipped: list[Skipped]) -> int:
     """Returns the number of pictures then in the index. An index that would be empty is not kept."""
     path = out / image.FILE
     if not path.exists() and not files:
         return 0
     index = ImageIndex.open(out) if path.exists() else ImageIndex.create(out)
-    index.remove(stale)
-    index.add(_pictures(files, skipped))
+    if stale:
+        index.remove(stale)
+        index.add(_pictures(files, skipped))
     if not len(index):
         path.unlink()
         return 0
     return len(index)
 
 
-def _pictures(files: list[_File], skipped: list[Skipped]) -> Iterator[Picture]:
-    for path, origin, caption in files:
+def _pictures(files: list[File], skipped: list[Skipped]) -> Iterator[Picture]:
+    for path, origin, caption, told in files:
         assert caption is not None
         try:
             pixels = loaders.read_picture(path)
         except ValueError as error:
             skipped.append(Skipped(origin, str(error)))
             continue
-        yield Picture(caption.title, pixels, link=caption.link or origin, source=origin, origin=origin)
+        title = caption.title if told else loaders.exif_title(path) or caption.title
+        yield Picture(title, pixels, link=caption.link or origin, source=origin, origin=origin)
 
 
-def _stamp(file: _File, skipped: list[Skipped]) -> str | None:
-    """Hash of what is indexed of a file: its bytes and its caption. None if it cannot be read."""
+def _printable(origin: str) -> str:
+    """A path that is not UTF-8 cannot be kept as it is."""
     try:
-        file.origin.encode()
-        with file.path.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256")
+        origin.encode()
     except UnicodeEncodeError:
-        skipped.append(Skipped(ascii(file.origin), "file name is not UTF-8"))
-        return None
-    except OSError as error:
-        skipped.append(Skipped(file.origin, f"cannot be read: {error.strerror}"))
-        return None
-    digest.update(json.dumps(file.caption).encode())
-    return digest.hexdigest()
-
-
-def _read_stamps(source: Path, out: Path) -> dict[str, str]:
-    """The files of an existing index of this folder with their hashes; empty if there is none yet."""
-    if out.resolve() == source:
-        raise InputError(f"the index cannot be the folder {source} itself", "name another folder with --out")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file", "name a folder with --out")
-    try:
-        held = json.loads((out / FILES).read_text(encoding="utf-8"))
-        version, of, files = held["version"], held["folder"], dict[str, str](held["files"])
-    except FileNotFoundError:
-        if out.is_dir() and any(out.iterdir()):
-            raise InputError(
-                f"{out} is not empty and was not made by index build", "name another folder with --out"
-            ) from None
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{out / FILES} cannot be read: {error}", f"delete {out} and build it again") from error
-    if version != INDEX_VERSION:
-        raise InputError(
-            f"{out} is of index version {version}, not {INDEX_VERSION}", f"delete {out} and build it again"
-        )
-    if of != source.name:
-        raise InputError(f"{out} is the index of a folder named {of!r}", "name another folder with --out")
-    return files
-
-
-def _write_stamps(source: Path, out: Path, files: dict[str, str]) -> None:
-    held = {"version": INDEX_VERSION, "folder": source.name, "files": files}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        part = out / f"{FILES}.part"
-        part.write_text(json.dumps(held, indent=0) + "\n", encoding="utf-8")
-        part.replace(out / FILES)
-    except OSError as error:
-        raise InputError(f"index folder {out} cannot be written: {error}", "name another folder with --out") from error
-
-
-def _within(path: Path, source: Path) -> str:
-    return path.relative_to(source).as_posix()
+        return ascii(origin)
+    return origin
 
 
 def _kinds(suffixes: frozenset[str]) -> str:

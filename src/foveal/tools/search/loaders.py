@@ -1,27 +1,33 @@
 """Reading the files of a user's folder: documents, pictures and their captions."""
 
 import json
+import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from foveal.tools.search.pdf import read_pages
 from foveal.tools.search.text import Document
 from foveal.trajectory import to_rgb
 
-DOCUMENTS = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".jsonl"})
+DOCUMENTS = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".pdf", ".jsonl"})
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 CAPTIONS = "metadata.jsonl"
 """Captions of a folder's pictures, as `datasets` ImageFolder has them: `{"file_name": ..., "text": ...}` a line."""
 
 MAX_BYTES = 20_000_000
-"""Largest document file, except JSON lines, which are read line by line."""
+"""Largest document file, except PDF and JSON lines, which are read page by page and line by line."""
 
 MAX_CAPTION = 500
 """A text file beside a picture is its caption if it has at most this many characters; a longer one is a document."""
+
+_CAMERA = re.compile(r"^(dcim|untitled|default)$|digital camera$|camera pictures$|^created with ", re.IGNORECASE)
+"""Descriptions that cameras and programs put into every picture."""
 
 Problem = Callable[[str], None]
 """Told why a file, or some lines of it, could not be read."""
@@ -46,11 +52,13 @@ def read_documents(path: Path, origin: str, problem: Problem) -> Iterator[Docume
         problem: Receives reasons.
 
     Yields:
-        One document, or for JSON lines one a line.
+        One document; for JSON lines one a line, for PDF one a page.
     """
     try:
         if path.suffix.lower() == ".jsonl":
             yield from _json_documents(path, origin, problem)
+        elif path.suffix.lower() == ".pdf":
+            yield from read_pages(path, origin, name_title(path), problem)
         else:
             title, text = _titled(path)
             yield Document(title=title, text=text, link=origin, source=origin, origin=origin)
@@ -113,6 +121,22 @@ def read_sidecar(picture: Path) -> Sidecar | None:
                     return Sidecar(path, text)
         except (OSError, ValueError):
             continue  # Not there, or no caption: if it is a document, reading it as one will say what is wrong.
+    return None
+
+
+def exif_title(picture: Path) -> str | None:
+    """What the EXIF of a picture file says that it shows; None if nothing, or only what cameras write by themselves."""
+    try:
+        with Image.open(picture, formats=("PNG", "JPEG", "WEBP", "TIFF")) as file:
+            exif = file.getexif()
+            found = [exif.get(tag) for tag in (ExifTags.Base.ImageDescription, ExifTags.Base.XPTitle)]
+    except (OSError, ValueError, SyntaxError, KeyError, struct.error):
+        return None  # a caption is a gift; the picture itself was read, or its fault was told
+    for value in found:
+        text = value.decode("utf-16-le", "ignore") if isinstance(value, bytes) else value
+        title = one_line(text.replace("\0", " ")) if isinstance(text, str) else ""
+        if title and len(title) <= MAX_CAPTION and not _CAMERA.search(title):
+            return title
     return None
 
 
