@@ -1,0 +1,60 @@
+"""Answers that are there are counted by the settings of now, and nobody is asked again."""
+
+import pytest
+
+from foveal.cli import main
+from foveal.records import read_run
+
+
+def test_thresholds_change_without_asking_again(world, config, curate, tmp_path):
+    server, folder = world(), tmp_path / "curation"
+    file = config(server.url)
+    for step in ("add", "check", "difficulty"):
+        curate(step, file, folder)
+    asked = sum(server.replies.values())
+    code, figures = curate("difficulty", file, folder, "--difficulty.most-right", "4")
+    assert (code, figures["rows_out"], figures["made"]) == (0, 12, 0)
+    assert sum(server.replies.values()) == asked
+    code, figures = curate("difficulty", file, folder, "--difficulty.samples", "5")
+    assert (figures["made"], figures["rows_out"]) == (12, 9), "more samples ask only the missing ones"
+
+
+def test_answers_that_no_judge_has_scored_are_told_and_finished_later(world, config, curate, tmp_path, capsys):
+    server, folder = world(), tmp_path / "curation"
+    file, ask = config(server.url), server.reply
+    up = True
+
+    def reply(body):
+        if body["model"] != "judge":
+            return ask(body)
+        return "Verdict: wrong" if up else "Who am I to say?"
+
+    server.reply = reply
+    judge = ("--reward.judge.url", server.url, "--reward.judge.model", "judge", "--reward.judge.max-retries", "0")
+    for step in ("add", "check"):
+        curate(step, file, folder)
+    up = False
+    code, figures = curate("difficulty", file, folder, *judge)
+    assert (code, figures["made"]) == (1, 48) and figures["waiting"] == 9
+    assert f"36 answers have no score: run foveal score {folder / 'difficulty'} first" in figures["stopped"]
+    up = True
+    with pytest.raises(SystemExit) as end:
+        main(["score", str(folder / "difficulty")])
+    assert end.value.code == 0
+    code, figures = curate("difficulty", file, folder, *judge)
+    assert (code, figures["made"], figures["waiting"], figures["rows_out"]) == (0, 0, 0, 9)
+
+
+def test_split_follows_rules_and_teachers_that_were_changed(world, config, curate, tmp_path):
+    folder = tmp_path / "curation"
+    file = config(world().url)
+    words = ("--long-cot.share", "0", "--skip", '["check", "difficulty", "benefit"]')
+    for step in ("add", "synthesize"):
+        curate(step, file, folder, *words)
+    before = curate("split", file, folder, *words)[1]["sft.train"]
+    assert curate("split", file, folder, *words, "--verify.most-tokens", "1")[1]["sft.train"] == 0
+    head, _, rest = file.read_text().partition('[[teachers]]\nname = "alice"')
+    file.write_text(head + rest[rest.index("[[teachers]]") :])
+    figures = curate("split", file, folder, *words)[1]
+    run = read_run(folder / "sft" / "train").trajectories
+    assert 0 < figures["sft.train"] == len(run) < before and {t.settings["teacher"] for t in run} == {"bob"}

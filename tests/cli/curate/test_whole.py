@@ -1,0 +1,108 @@
+"""The pipeline as a user runs it, from raw questions to both sets."""
+
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from foveal.records import read_run
+from foveal.train.settings import SftSettings
+
+STEPS = ("add", "check", "difficulty", "benefit", "synthesize", "verify", "long-cot", "split")
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """The bytes of everything that a curation is for."""
+    files = [*folder.glob("*.json*"), *(folder / "verdicts").iterdir()]
+    files += [path for name in ("sft", "rl", "pictures") for path in (folder / name).rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_from_raw_rows_to_both_sets(world, config, curate, tmp_path, capsys):
+    server, folder = world(), tmp_path / "curation"
+    file, figures = config(server.url), {}
+    for step in STEPS:
+        code, figures[step] = curate(step, file, folder)
+        assert code == 0, (step, capsys.readouterr())
+    picked = {step: (figures[step]["rows_in"], figures[step]["rows_out"]) for step in STEPS if step != "split"}
+    solved = figures["benefit"]["dropped.solved"]
+    assert picked["add"] == (14, 12) and figures["add"]["dropped.no_question"] == 1
+    assert picked["check"] == (12, 12) and picked["difficulty"] == (12, 9)
+    assert figures["difficulty"]["dropped.too easy"] == 3 and figures["difficulty"]["made"] == 48
+    assert picked["benefit"] == (9, 9 - solved) and 1 <= solved <= 3
+    # bob looks at every question but 8; alice is right about even ones
+    assert picked["synthesize"] == picked["verify"] == (9 - solved, 9 - solved)
+    assert figures["synthesize"]["made"] == 2 * (9 - solved)
+    split = figures["split"]
+    good = sum(2 if number % 2 == 0 and number % 4 else 1 for number in range(6, 12)) + 3 - solved
+    assert split["sft.train"] - good in range(4) and split["long_cot.train"] == split["sft.train"]
+    run = read_run(folder / "sft" / "train")
+    assert not run.problems and len(run.trajectories) == 2 * split["sft.train"]
+    assert {t.settings["teacher"] for t in run.trajectories} == {"alice", "bob", "long-cot"}
+    assert all(t.reward["accuracy"] == 1 for t in run.trajectories)
+    assert 0 <= split["rl.train"] <= solved
+    SftSettings.model_validate({"model": "x", "data": str(folder / "sft" / "train")})
+    before = results(folder)
+    for step in STEPS:
+        assert curate(step, file, folder)[0] == 0
+    assert results(folder) == before, "a pipeline that is done changes nothing"
+    assert max(server.replies.values()) == 1, "nothing is paid for twice"
+
+
+def _trouble(dice, handler):
+    """30 % of the replies are lost in one way or another."""
+    if dice > 0.3:
+        return False
+    if dice < 0.06:
+        handler.say(429, b"slow down", Retry_After=0)
+    elif dice < 0.12:
+        handler.say(500, b"oops")
+    elif dice < 0.18:
+        handler.say(200, b'{"choices": [{"mess')
+    elif dice < 0.24:
+        handler.say(200, b"<html>busy</html>", Content_Type="text/html")
+    elif dice < 0.27:
+        handler.close_connection = True
+    else:
+        time.sleep(1.2)  # longer than the client waits
+        handler.close_connection = True
+    return True
+
+
+@pytest.mark.slow
+def test_an_endpoint_that_fails_in_every_way_costs_tries_never_rows(world, config, curate, tmp_path):
+    calm, stormy = world(), world(trouble=_trouble)
+    folders = []
+    for server in (calm, stormy):
+        folder = tmp_path / server.url[-8:-3]
+        file = config(server.url)
+        for step in STEPS:
+            code, figures = curate(step, file, folder)
+            assert (code, figures.get("failed", 0)) == (0, 0), (step, figures)
+        folders.append(folder)
+        for run in ("difficulty", "benefit", "synthesis/alice", "synthesis/bob"):
+            names = [t.id for t in read_run(folder / run).trajectories]
+            assert len(names) == len(set(names))
+    quiet, loud = (_without_urls(results(folder)) for folder in folders)
+    assert loud == quiet
+
+
+def _without_urls(files):
+    return {name: re.sub(rb"127\.0\.0\.1:\d+", b"", content) for name, content in files.items()}
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_comes_to_the_same(world, config, curate, killed, tmp_path):
+    file, whole, torn = config(world().url), tmp_path / "whole", tmp_path / "torn"
+    rng = random.Random(0)
+    for step in STEPS:
+        words = ("curate", step, "--config", file, "--folder")
+        began = time.monotonic()
+        assert not killed(*words, whole, after=120)
+        took = time.monotonic() - began
+        hits = sum(killed(*words, torn, after=rng.uniform(0.3, 1.0) * took) for _ in range(20))
+        assert not killed(*words, torn, after=120)
+        assert hits, f"{step} was never killed at work"
+    assert results(torn) == results(whole)
