@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from foveal.bench.benchmark import CODE_ONLY, Benchmark, mean
 from foveal.bench.catalogue import BENCHMARKS
@@ -45,9 +47,6 @@ def write_table(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def write_parquet(path: Path, rows: list[dict[str, object]]) -> Path:
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
 
@@ -142,7 +141,6 @@ def test_no_files(tmp_path):
 
 
 def test_what_is_not_on_the_hub():
-    pytest.importorskip("datasets")
     with pytest.raises(InputError, match="DynaMath is not on the hub"):
         list(load(BENCHMARKS["dynamath"], None, lambda problem: None))
 
@@ -192,7 +190,6 @@ except Exception as error:
 
 def test_the_hub(tmp_path):
     """A data set of the hub's own library, from a folder and without a network."""
-    pytest.importorskip("datasets")
     (tmp_path / "data").mkdir()
     env = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(

@@ -1,6 +1,7 @@
 import json
 from decimal import Decimal
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -144,7 +145,6 @@ def test_a_broken_footer_is_one_problem(tmp_path, kind, content):
 
 
 def test_class_labels_are_read_as_their_names(tmp_path):
-    datasets = pytest.importorskip("datasets")
     features = datasets.Features({"q": datasets.Value("string"), "a": datasets.ClassLabel(names=["cat", "dog"])})
     made = datasets.Dataset.from_dict({"q": ["x", "y"], "a": [1, 0]}, features=features)
     made.to_parquet(tmp_path / "a.parquet")

@@ -1,6 +1,7 @@
 import io
 import json
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -75,7 +76,6 @@ def image(seed):
 
 
 def test_a_dataset_saved_to_disk_is_read_with_its_splits(tmp_path):
-    datasets = pytest.importorskip("datasets")
     features = datasets.Features(
         {"q": datasets.Value("string"), "pics": datasets.Sequence(datasets.Image()), "a": datasets.Value("int64")}
     )
