@@ -4,12 +4,13 @@ import dataclasses
 import pytest
 from PIL import Image
 
-from foveal.asking import Attempt, ask_all, endpoint_failed
+from foveal.asking import Attempt, ask_all, endpoint_failed, out_of_time
+from foveal.config import Limits
 from foveal.errors import PolicyError
 from foveal.policy.paid import Ceiling, Ledger
 from foveal.policy.scripted import ScriptedConversation, ScriptedPolicy
 from foveal.records import RunWriter, read_run
-from foveal.trajectory import Question
+from foveal.trajectory import CellResult, Observation, Question, StopReason, ToolCall, Trajectory, Turn
 
 COUNT = 40
 
@@ -116,3 +117,54 @@ def test_pictures_are_kept_on_request(asked, tmp_path, pictures):
         asyncio.run(ask_all(asked(ScriptedPolicy([answer("1")])), attempts(2, 1), writer))
     assert len(list((tmp_path / "images").glob("*.png"))) == pictures
     assert len(read_run(tmp_path).trajectories) == 2
+
+
+def test_an_endpoint_that_was_too_slow_is_asked_again_and_that_is_no_wrong_answer(asked, tmp_path):
+    class Slow(Flaky):
+        def open(self, images, sampling):
+            conversation, first = super().open(images, sampling), len(self.seeds) == 1
+            answer = conversation.generate
+
+            async def generate(max_tokens, stop):
+                if first:
+                    await asyncio.sleep(60)
+                return await answer(max_tokens, stop)
+
+            conversation.generate = generate
+            return conversation
+
+    policy = Slow(lambda number: False)
+    who = dataclasses.replace(asked(policy, concurrency=1), limits=Limits(wall_seconds=0.5))
+    with RunWriter(tmp_path, pictures=False) as writer:
+        progress = asyncio.run(ask_all(who, attempts(2, 1)[1:], writer))
+    (only,) = read_run(tmp_path).trajectories
+    assert (progress.made, progress.failed) == (1, 0) and only.reward["accuracy"] == 1 and len(policy.seeds) == 2
+
+
+def code(seconds=None, waited=0.0):
+    """A turn of one second with code that took so long; None for a cell that was still running."""
+    cell = None if seconds is None else CellResult(status="ok", seconds=seconds)
+    seen = cell and Observation(tool="code", cell=cell, seconds=seconds + waited)
+    return Turn(text="x", call=ToolCall(tool="code"), observation=seen, seconds=1.0)
+
+
+SEARCHED = Turn(text="x", call=ToolCall(tool="search"), seconds=1.0)
+
+
+@pytest.mark.parametrize(
+    ("turns", "measured"),
+    [
+        ((), False),
+        ((code(2.0),), False),  # the other seven went into a reply that never came
+        ((code(2.0), code(2.9), code()), True),
+        ((code(),), True),
+        ((code(8.0),), True),
+        ((code(1.0, waited=7.0),), False),  # for the sandbox
+        ((SEARCHED,), False),
+    ],
+)
+def test_the_time_is_the_fault_of_the_model_only_if_its_code_took_it(turns, measured):
+    fields = {"id": "t", "question": Question(id="q", text="?"), "policy": "p", "profile": "foveal", "seconds": 10.0}
+    late = Trajectory(turns=turns, stop_reason=StopReason.WALL_TIME, **fields)
+    assert (out_of_time(late) is None) == measured
+    assert out_of_time(late.model_copy(update={"stop_reason": StopReason.ANSWERED})) is None

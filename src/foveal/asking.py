@@ -2,8 +2,8 @@
 
 An attempt has an id of its own, `<question>/<number>`, and a seed that follows from it, so it does not matter in which
 order attempts are made, or how often the process was killed on the way. An attempt that the model answered, right or
-wrong, is in the run. One that failed for another reason (`Asked.failed`: by default that the endpoint kept failing) is
-not: it is counted, told, and made again the next time.
+wrong, is in the run. One that failed for another reason (`Asked.failed`: by default that the endpoint kept failing, or
+was too slow) is not: it is counted, told, and made again the next time.
 """
 
 import asyncio
@@ -55,6 +55,26 @@ def endpoint_failed(trajectory: Trajectory) -> str | None:
     return trajectory.error or "no reason given" if trajectory.stop_reason is StopReason.POLICY_ERROR else None
 
 
+def out_of_time(trajectory: Trajectory) -> str | None:
+    """Why the end of the time says nothing about the model: most of it did not go into its own code. Else None."""
+    if trajectory.stop_reason is not StopReason.WALL_TIME:
+        return None
+    cells = [turn.observation.cell for turn in trajectory.turns if turn.observation is not None]
+    own = sum(cell.seconds for cell in cells if cell is not None)
+    last = trajectory.turns[-1] if trajectory.turns else None
+    if last is not None and last.observation is None and last.call is not None and last.call.tool == "code":
+        told = sum(turn.seconds + (turn.observation.seconds if turn.observation else 0.0) for turn in trajectory.turns)
+        own += max(trajectory.seconds - told, 0.0)  # it was at work on that cell
+    if own >= trajectory.seconds / 2:
+        return None
+    return f"the time was up after {trajectory.seconds:.0f} s, of which its code took {own:.0f} s"
+
+
+def unmeasured(trajectory: Trajectory) -> str | None:
+    """Why an attempt says nothing about the model: its endpoint failed, or was too slow. Else None."""
+    return endpoint_failed(trajectory) or out_of_time(trajectory)
+
+
 @dataclass(frozen=True)
 class Asked:
     """Who is asked, and how."""
@@ -73,7 +93,7 @@ class Asked:
     limiter: AsyncLimiter | None = None
     scope: str = ""
     """Tells apart those who share a ledger, and may be the same model."""
-    failed: Callable[[Trajectory], str | None] = endpoint_failed
+    failed: Callable[[Trajectory], str | None] = unmeasured
     """Why an attempt does not count and has to be made again; None if it counts."""
 
     async def answer(self, attempt: Attempt, images: ImageStore) -> Trajectory:

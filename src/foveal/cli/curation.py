@@ -147,7 +147,7 @@ async def _asked(
     ledger: "Ledger",
 ) -> "AsyncIterator[Asked]":
     """Somebody to ask, with tools that are closed behind him."""
-    from foveal.asking import Asked
+    from foveal.asking import Asked, out_of_time
     from foveal.bench.scores import infrastructure
     from foveal.reward.judge import open_judge
     from foveal.reward.score import scorer
@@ -159,7 +159,7 @@ async def _asked(
     ):
         raise ConfigError(
             f"at {rate:g} requests a minute, {who.concurrency} trajectories of up to {chosen.limits.max_turns} turns "
-            f"would wait longer for one another than limits.wall_seconds ({wall:g}), and count as wrong",
+            f"would wait longer for one another than limits.wall_seconds ({wall:g}), and come to nothing",
             "lower concurrency, or raise limits.wall_seconds",
         )
     opened = open_tools(chosen.tools, who.concurrency) if tools else OpenedTools(Tools(), None)
@@ -180,7 +180,8 @@ async def _asked(
             score=scorer(chosen.reward, judge),
             ledger=ledger if is_endpoint(who.policy) else None,
             limiter=open_limiter(who),
-            failed=infrastructure,  # a search or a sandbox that is down says nothing about the question
+            # What is down or slow, be it endpoint, search or sandbox, says nothing about the question.
+            failed=lambda trajectory: infrastructure(trajectory) or out_of_time(trajectory),
         )
     finally:
         if opened.sandbox is not None:

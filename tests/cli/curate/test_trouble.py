@@ -1,5 +1,7 @@
 """What ends a step too early, or keeps it from beginning."""
 
+import time
+
 import pytest
 
 
@@ -72,3 +74,19 @@ def test_one_model_at_two_prices_is_refused(world, config, curate, tmp_path, cap
     curate("add", file, folder)
     assert curate("synthesize", file, folder, "--skip", '["check", "difficulty", "benefit"]')[0] == 2
     assert "'bob' at different prices" in capsys.readouterr().err
+
+
+def test_a_student_that_is_slow_is_asked_again_and_not_taken_for_wrong(world, config, curate, tmp_path):
+    server, folder = world(), tmp_path / "curation"
+    file, reply = config(server.url), server.reply
+
+    def slow(body):
+        if max(server.replies.values()) == 1:  # nobody was asked a second time yet
+            time.sleep(4.0)
+        return reply(body)
+
+    server.reply = slow
+    words = ("--skip", '["check"]', "--limits.wall-seconds", "2.0", "--difficulty.samples", "1")
+    curate("add", file, folder)
+    code, figures = curate("difficulty", file, folder, *words, "--difficulty.most-right", "0")
+    assert (code, figures["made"], figures["rows_out"], figures["dropped.too easy"]) == (0, 12, 9, 3)
