@@ -1,5 +1,6 @@
 import asyncio
 import json
+import tracemalloc
 
 import pytest
 
@@ -9,10 +10,11 @@ from foveal.curate.questions import read_questions
 from foveal.curate.settings import CurateSettings
 from foveal.curate.split import Placed, split
 from foveal.curate.stages import Stages
-from foveal.curate.synthesis import synthesize, verify
-from foveal.errors import ConfigError
+from foveal.curate.synthesis import run_of, synthesize, verify
+from foveal.errors import ConfigError, RecordError
 from foveal.policy.scripted import ScriptedPolicy
-from foveal.records import read_run
+from foveal.records import RunWriter, read_run
+from foveal.trajectory import Question, StopReason, Trajectory, Turn
 
 
 def settings(**changes):
@@ -104,7 +106,7 @@ def test_a_cut_that_fails_leaves_sets_and_verdicts_as_they_were(curated):
     split(folder, settings())
     before = places(folder)
     with pytest.raises(ConfigError, match="asks for"):
-        split(folder, settings(split={"most_sft": 2}, long_cot={"share": 0.9}))
+        split(folder, settings(split={"most_sft": 20}, long_cot={"share": 0.9}))
     assert places(folder) == before
     assert len(read_run(folder.path / "sft" / "train").trajectories) == 10
 
@@ -133,6 +135,58 @@ def test_sizes_and_shares(curated):
     assert sum(reason == "over its share" for _, reason in places(folder).values()) == 4 + 2
     with pytest.raises(ConfigError, match=r"come to 0\.5"):
         split(folder, settings(balance={"sft": {"even": 0.25, "odd": 0.25}}))
+
+
+@pytest.mark.parametrize(
+    ("each", "most", "share", "rows", "reasoning"),
+    [(1, 4, 0.0, 4, 0), (2, 7, 0.0, 6, 0), (2, 10, 0.5, 8, 4), (1, 10, 0.8, 10, 8)],
+)
+def test_the_size_of_the_cold_start_is_that_of_its_trajectories(curated, each, most, share, rows, reasoning):
+    chosen = settings(verify={"per_question": each}, split={"most_sft": most}, long_cot={"share": share})
+    folder = curated(chosen)
+    with RunWriter(folder.run("long-cot")) as writer:
+        for number in range(9):
+            question = Question(id=f"thoughts-{number}", text="Why?", gold=("1",))
+            writer.write(
+                Trajectory(id=question.id, question=question, policy="long-cot", profile="foveal",
+                           turns=(Turn(text="So."),), answer="1", stop_reason=StopReason.ANSWERED)
+            )  # fmt: skip
+    sets = split(folder, chosen)
+    assert (sets.sft, sets.long_cot) == ({"train": rows, "held_out": 0}, {"train": reasoning, "held_out": 0})
+    assert len(read_run(folder.path / "sft" / "train").trajectories) == rows
+
+
+def test_trajectories_are_not_held_while_they_are_written(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    file = run_of(folder, "alice") / "trajectories.jsonl"
+    long = [json.loads(line) for line in file.read_text().splitlines()]
+    for one in long:
+        one["turns"][-1]["text"] += " so" * 300_000
+    file.write_text("".join(json.dumps(one) + "\n" for one in long))
+    (run_of(folder, "bob") / "trajectories.jsonl").write_text("")
+    verify(folder, chosen, Stages(folder, chosen).asked)
+    tracemalloc.start()
+    split(folder, chosen)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (folder.path / "sft" / "train" / "trajectories.jsonl").stat().st_size > 9e6
+    assert peak < 7e6, "ten trajectories of 0.9 MB, of which one and its copies are there at a time"
+
+
+def test_a_trajectory_that_went_away_since_it_was_verified_is_told(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    split(folder, chosen)
+    for name in ("alice", "bob"):
+        file = run_of(folder, name) / "trajectories.jsonl"
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(RecordError, match=r"q10/0 of .* was verified, and cannot be read"):
+        split(folder, chosen)
+    (run_of(folder, "alice") / "trajectories.jsonl").unlink()
+    with pytest.raises(RecordError, match=r"alice cannot be read"):
+        split(folder, chosen)
+    assert len(read_run(folder.path / "sft" / "train").trajectories) == 10, "the old set is still there"
 
 
 def test_parts_do_not_share_a_picture_and_a_new_cut_replaces_the_old_one(curated):

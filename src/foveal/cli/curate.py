@@ -142,7 +142,8 @@ def window(*settings: Words, config: Config, folder: InFolder, json_file: JsonFi
 def split(*settings: Words, config: Config, folder: InFolder, json_file: JsonFile = None) -> None:
     """Write the sets: FOLDER/sft for foveal sft, FOLDER/rl for foveal rl.
 
-    --json FILE gets waiting, and sft.train, sft.held_out, long_cot.train, rl.train, rl.held_out.
+    --json FILE gets waiting, the rows of each set (sft.train, sft.held_out, rl.train, rl.held_out), and how many of
+    those of sft are reasoning alone (long_cot.train, long_cot.held_out).
     """
     from foveal.curate.split import split as cut
     from foveal.curate.stages import Stages
@@ -162,7 +163,7 @@ def split(*settings: Words, config: Config, folder: InFolder, json_file: JsonFil
 def card(*settings: Words, config: Config, folder: InFolder, json_file: JsonFile = None) -> None:
     """Write what the folder holds, as far as it has come: README.md for the hub, page.html to look at, card.json.
 
-    --json FILE gets questions, <step>.rows_in and so on of every step, and <set>.<part>.
+    --json FILE gets questions, <step>.rows_in and so on of every step, and the rows of the sets as split tells them.
     """
     from foveal.curate.card import collect, write_card
     from foveal.view import render_curation
@@ -176,6 +177,7 @@ def card(*settings: Words, config: Config, folder: InFolder, json_file: JsonFile
         of_step = step_figures(stage.step, stage.rows_in, stage.rows_out, stage.dropped, stage.waiting)
         figures |= {f"{stage.step}.{name}": value for name, value in of_step.items() if name != "step"}
     figures |= {f"{one.set}.{one.part}": one.rows for one in found.sets}
+    figures |= {f"long_cot.{one.part}": one.reasoning for one in found.sets if one.set == "sft"}
     tell(console, json_file, figures)
     for file in written:
         console.print(str(file), soft_wrap=True, markup=False)

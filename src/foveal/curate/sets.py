@@ -1,17 +1,20 @@
 """Writing the sets of a curation: each is made beside the old one, and put in its place when it is whole."""
 
+import contextlib
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
 from foveal.curate.folder import Folder
 from foveal.curate.lots import lot
 from foveal.curate.questions import StoredQuestion
 from foveal.curate.stages import Stages, VerifiedTry
-from foveal.curate.synthesis import run_of, taught
-from foveal.errors import ConfigError
-from foveal.records import IMAGES, RunWriter, scan_run
+from foveal.curate.synthesis import run_of
+from foveal.errors import ConfigError, RecordError
+from foveal.records import FILE, IMAGES, RunWriter, scan_run
 from foveal.trajectory import Trajectory
 
 SFT, RL, LONG_COT = "sft", "rl", "long-cot"
@@ -36,7 +39,9 @@ def chosen_tries(stages: Stages, questions: Sequence[StoredQuestion]) -> list[Ve
 def write_sft(
     stages: Stages, questions: Sequence[StoredQuestion], parts: Mapping[str, str]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Write the cold-start set, and return what it holds by part: trajectories with tools, and of reasoning alone.
+    """Write the cold-start set, and return what it holds by part: all trajectories, and those of reasoning alone.
+
+    Trajectories are read one by one, in the order in which they are written.
 
     Args:
         stages: Where they come from.
@@ -45,29 +50,71 @@ def write_sft(
 
     Raises:
         ConfigError: There is not as much reasoning as its share asks for.
+        RecordError: A trajectory that was verified is not there any more.
     """
     folder, settings = stages.folder, stages.settings
-    wanted = {(one.teacher, one.trajectory): place for place, one in enumerate(chosen_tries(stages, questions))}
-    found = {
-        place: (teacher, trajectory)
-        for teacher, trajectory in taught(folder, settings)
-        if (place := wanted.get((teacher, trajectory.id))) is not None
-    }
-    tools, reasoning = Counter[str]({TRAIN: 0, HELD_OUT: 0}), Counter[str]({TRAIN: 0, HELD_OUT: 0})
+    chosen = chosen_tries(stages, questions)
+    rows, reasoning = Counter[str]({TRAIN: 0, HELD_OUT: 0}), Counter[str]({TRAIN: 0, HELD_OUT: 0})
     part_folder = _fresh(folder.path / f"{SFT}.part")
     share = settings.long_cot.share
-    for part in (TRAIN, HELD_OUT):
-        with RunWriter(part_folder / part) as writer:
-            for _, (teacher, trajectory) in sorted(found.items()):
-                if parts[trajectory.question.id] == part:
-                    _write(writer, run_of(folder, teacher), trajectory, teacher)
-                    tools[part] += 1
-            if part == TRAIN and share:
-                for trajectory in _reasoning(folder, round(tools[TRAIN] * share / (1 - share)), settings.seed):
-                    _write(writer, folder.run(LONG_COT), trajectory, LONG_COT)
-                    reasoning[part] += 1
+    with contextlib.ExitStack() as stack:
+        runs = {name: stack.enter_context(_Run(run_of(folder, name))) for name in {one.teacher for one in chosen}}
+        for part in (TRAIN, HELD_OUT):
+            with RunWriter(part_folder / part) as writer:
+                for one in chosen:
+                    if parts[one.id] == part:
+                        run = runs[one.teacher]
+                        _write(writer, run.folder, run.read(one.trajectory), one.teacher)
+                        rows[part] += 1
+                if part == TRAIN and share:
+                    for trajectory in _reasoning(folder, round(rows[TRAIN] * share / (1 - share)), settings.seed):
+                        _write(writer, folder.run(LONG_COT), trajectory, LONG_COT)
+                        reasoning[part] += 1
     _replace(part_folder, folder.path / SFT)
-    return dict(tools), dict(reasoning)
+    return {part: count + reasoning[part] for part, count in rows.items()}, dict(reasoning)
+
+
+class _Named(BaseModel):
+    """What is looked at of a line to find it again."""
+
+    id: str
+
+
+class _Run:
+    """The trajectories of a run by id, without holding them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._offsets: dict[str, int] = {}
+        try:
+            self._file = (folder / FILE).open("rb")
+        except OSError as error:
+            raise RecordError(f"{folder} cannot be read: {error.strerror}", "run foveal curate verify") from error
+        offset = 0
+        for line in self._file:
+            with contextlib.suppress(ValidationError):  # a damaged line was told of when it was verified
+                self._offsets[_Named.model_validate_json(line).id] = offset
+            offset += len(line)
+
+    def read(self, name: str) -> Trajectory:
+        """The trajectory of that id.
+
+        Raises:
+            RecordError: It is not there, or cannot be read.
+        """
+        try:
+            self._file.seek(self._offsets[name])
+            return Trajectory.model_validate_json(self._file.readline())
+        except (KeyError, ValidationError) as error:
+            raise RecordError(
+                f"trajectory {name} of {self.folder} was verified, and cannot be read now", "run foveal curate verify"
+            ) from error
+
+    def __enter__(self) -> "_Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
 
 def _reasoning(folder: Folder, count: int, seed: int) -> Iterable[Trajectory]:
@@ -121,13 +168,12 @@ def write_rl(folder: Folder, questions: Sequence[StoredQuestion], parts: Mapping
     counts = {}
     for part in (TRAIN, HELD_OUT):
         rows = [one.row for one in questions if parts[one.row.id] == part]
-        lines = [
-            row.model_copy(update={"images": tuple(f"../{name}" for name in row.images)}).model_dump_json() + "\n"
-            for row in rows
-        ]
-        if lines:
-            (part_folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
         counts[part] = len(rows)
+        if rows:
+            with (part_folder / f"{part}.jsonl").open("w", encoding="utf-8") as file:
+                for row in rows:
+                    images = tuple(f"../{name}" for name in row.images)
+                    file.write(row.model_copy(update={"images": images}).model_dump_json() + "\n")
     _replace(part_folder, folder.path / RL)
     return counts
 

@@ -149,8 +149,9 @@ class SplitSettings(Settings):
     held_out: float = Field(0.0, ge=0, lt=1)
     """Share of the questions that goes into `held_out` instead of the set; all rows of a picture go together."""
     most_sft: int | None = Field(None, ge=1)
+    """Trajectories in the cold-start set at most, those of `long_cot` and held-out ones among them; drawn by lot."""
     most_rl: int | None = Field(None, ge=1)
-    """Largest sizes of the sets; taken by lot."""
+    """Questions in the set of reinforcement learning at most, drawn by lot."""
 
 
 class CurateSettings(Settings):

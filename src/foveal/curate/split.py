@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from foveal.curate.folder import Folder, Verdict
-from foveal.curate.lots import Part, by_lot, parts_of, within_shares
+from foveal.curate.lots import Part, by_lot, lot, parts_of, within_shares
 from foveal.curate.questions import StoredQuestion
-from foveal.curate.sets import RL, SFT, write_rl, write_sft
+from foveal.curate.sets import RL, SFT, chosen_tries, write_rl, write_sft
 from foveal.curate.settings import CurateSettings
 from foveal.curate.stages import Sieved, Stages
 
@@ -33,9 +33,9 @@ class Sets(NamedTuple):
     """What the sets hold."""
 
     sft: dict[str, int]
-    """Trajectories with tools, by part."""
+    """Trajectories, by part."""
     long_cot: dict[str, int]
-    """Trajectories of reasoning alone among them, by part."""
+    """Those of reasoning alone among them, by part."""
     rl: dict[str, int]
     """Questions, by part."""
     waiting: int
@@ -53,7 +53,7 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
     stages = Stages(folder, settings)
     parts = parts_of(stages.questions, settings.split.held_out, settings.seed)
     fitting, over = _balanced(stages.verified.kept, settings, settings.balance.sft, SFT)
-    learned = by_lot(fitting, settings.split.most_sft, settings.seed, SFT)
+    learned = _learned(stages, fitting)
     sieves, wanted = [stages.checked, stages.hard, stages.verified], list[StoredQuestion]()
     if settings.window.student is None or folder.has("window") or "window" in settings.skip:
         window = stages.in_window({one.row.id for one in learned})
@@ -65,10 +65,23 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
     for name, chosen in ((SFT, learned), (RL, wanted)):
         for one in chosen:
             places[one.row.id] = Placed(id=one.row.id, set=name, part=parts[one.row.id], reason=None)
-    tools, reasoning = write_sft(stages, learned, parts)
+    taught, reasoning = write_sft(stages, learned, parts)
     asked = write_rl(folder, wanted, parts)
     folder.write_verdicts("split", [places[one.row.id] for one in stages.questions])
-    return Sets(tools, reasoning, asked, len({one.row.id for one in waiting}))
+    return Sets(taught, reasoning, asked, len({one.row.id for one in waiting}))
+
+
+def _learned(stages: Stages, questions: Sequence[StoredQuestion]) -> list[StoredQuestion]:
+    """Questions whose trajectories go into the cold-start set: all, or by lot as many as there is room for."""
+    split, seed = stages.settings.split, stages.settings.seed
+    if split.most_sft is None:
+        return list(questions)
+    room, kept = int(split.most_sft * (1 - stages.settings.long_cot.share) + 1e-9), set[str]()
+    for one in sorted(questions, key=lambda one: lot(seed, SFT, one.row.id)):
+        if (count := len(chosen_tries(stages, [one]))) <= room:
+            room -= count
+            kept.add(one.row.id)
+    return [one for one in questions if one.row.id in kept]
 
 
 def _places(

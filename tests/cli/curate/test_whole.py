@@ -37,9 +37,13 @@ def test_from_raw_rows_to_both_sets(world, config, curate, tmp_path, capsys):
     assert figures["synthesize"]["made"] == 2 * (9 - solved)
     split = figures["split"]
     good = sum(2 if number % 2 == 0 and number % 4 else 1 for number in range(6, 12)) + 3 - solved
-    assert split["sft.train"] - good in range(4) and split["long_cot.train"] == split["sft.train"]
+    assert split["sft.train"] - 2 * good in range(0, 8, 2) and 2 * split["long_cot.train"] == split["sft.train"]
     run = read_run(folder / "sft" / "train")
-    assert not run.problems and len(run.trajectories) == 2 * split["sft.train"]
+    assert not run.problems and len(run.trajectories) == split["sft.train"]
+    card = curate("card", file, folder)[1]
+    assert {name: card.get(name, 0) for name in ("sft.train", "long_cot.train", "rl.train")} == {
+        name: split[name] for name in ("sft.train", "long_cot.train", "rl.train")
+    }, "one name, one meaning"
     assert {t.settings["teacher"] for t in run.trajectories} == {"alice", "bob", "long-cot"}
     assert all(t.reward["accuracy"] == 1 for t in run.trajectories)
     assert 0 <= split["rl.train"] <= solved
