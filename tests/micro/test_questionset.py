@@ -44,7 +44,7 @@ def test_the_prompt_is_the_one_that_the_model_was_taught(written: Path):
 
 def test_the_recipe_has_the_budgets_of_the_world():
     settings = read_settings(RlSettings, RECIPE, {})
-    assert settings.limits.model_copy(update={"wall_seconds": world.LIMITS.wall_seconds}) == world.LIMITS
+    assert settings.limits == world.LIMITS
     assert (settings.tools.hits, settings.thumbnails) == (world.NUM_HITS, world.profile(tools=True).thumbnails)
 
 

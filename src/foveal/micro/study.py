@@ -100,7 +100,7 @@ def rl_settings(settings: StudySettings, arm: Arm, folder: Path, start: Path, se
         "save_dtype": "float16",
         "seed": seed,
         "tools": {"code": True, "search": folder / INDEX, "hits": world.NUM_HITS},
-        "limits": world.LIMITS.model_copy(update={"wall_seconds": 600.0}).model_dump(),
+        "limits": world.LIMITS.model_dump(),
     }
     return RlSettings.model_validate({**values, **(arm.rl or {})})
 

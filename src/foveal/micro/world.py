@@ -18,7 +18,8 @@ from foveal.tools.search.image import ImageIndex, Picture
 from foveal.tools.search.text import TextIndex
 from foveal.tools.session import Tools
 
-LIMITS = Limits(max_turns=8, max_turn_tokens=160, max_context=1024, wall_seconds=120, cell_seconds=10)
+LIMITS = Limits(max_turns=8, max_turn_tokens=160, max_context=1024, wall_seconds=600, cell_seconds=10)
+"""The time is ample, or figures would depend on what else the machine has to do."""
 NUM_HITS = 3
 FRAME_PIXELS = 1000
 """A board's frame has about 2,900 pixels of its exact colour; another board never hides it."""
