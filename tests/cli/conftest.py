@@ -1,4 +1,4 @@
-"""The real command line in a process of its own, and a real photo."""
+"""The command line, in this process and in one of its own, and a real photo."""
 
 import os
 import signal
@@ -10,22 +10,49 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from foveal.cli import main
+
 SOURCE = Path(__file__).parents[2] / "src"
 
 
+SHOWN = {"COLUMNS": "200", "NO_COLOR": "1"}
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+"""Runs the command line in `tmp_path`, without the keys of whoever runs the tests: `command("ask", ..., env={...})`."""
+
+
 @pytest.fixture
-def foveal(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line in `tmp_path`: `foveal("ask", ..., env={...})`."""
+def foveal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line in this process, where a bug is no exit code but fails the test. A new process, as `process`
+    starts it, takes seconds: one test a command is enough."""
+
+    def run(*words: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with pytest.MonkeyPatch.context() as here, pytest.raises(SystemExit) as end:
+            here.chdir(tmp_path)
+            for name in [name for name in os.environ if name.endswith("_API_KEY")]:
+                here.delenv(name)
+            for name, value in {**SHOWN, **(env or {})}.items():
+                here.setenv(name, value)
+            main([str(word) for word in words])
+        return subprocess.CompletedProcess(words, end.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Command:
+    """The command line in a process of its own, in which a warning is an error."""
 
     def run(*words: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
         return subprocess.run(
             [sys.executable, "-W", "error", "-c", "from foveal.cli import main; main()", *map(str, words)],
             cwd=tmp_path,
-            env={**clean, "PYTHONPATH": str(SOURCE), "COLUMNS": "200", "NO_COLOR": "1", **(env or {})},
+            env={**clean, "PYTHONPATH": str(SOURCE), **SHOWN, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
 
     return run

@@ -22,11 +22,11 @@ face
 ANSWER = "<think>A person in uniform.</think>\n<answer>a naval officer</answer>"
 
 
-def test_a_crop_of_a_real_photo_is_cut_in_the_sandbox_shown_to_the_model_and_drawn(foveal, endpoint, photo, tmp_path):
+def test_a_crop_of_a_real_photo_is_cut_in_the_sandbox_shown_to_the_model_and_drawn(process, endpoint, photo, tmp_path):
     server = endpoint([CROP, ANSWER], key="s3cret")
     key = {"FOVEAL_API_KEY": "s3cret", "OPENAI_API_KEY": "another"}
     out = tmp_path / "answer.json"
-    done = foveal("ask", photo, "Who is this?", "--policy", server.url, "--run", "run", "--json", out, env=key)
+    done = process("ask", photo, "Who is this?", "--policy", server.url, "--run", "run", "--json", out, env=key)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 

@@ -4,8 +4,8 @@ from foveal.micro.questions import FAMILIES
 from foveal.records import read_run
 
 
-def test_the_demo_answers_questions_of_every_family_and_says_which_it_got_wrong(foveal, tmp_path):
-    done = foveal("demo", "--n", 10, "--run", "run", "--json", "figures.json")
+def test_the_demo_answers_questions_of_every_family_and_says_which_it_got_wrong(process, tmp_path):
+    done = process("demo", "--n", 10, "--run", "run", "--json", "figures.json")
     assert done.returncode == 0, done.stderr
     figures = json.loads((tmp_path / "figures.json").read_text())
     trajectories = read_run(tmp_path / "run").trajectories

@@ -1,10 +1,10 @@
 import json
 
 
-def test_a_working_endpoint_is_enough(foveal, endpoint, tmp_path):
+def test_a_working_endpoint_is_enough(process, endpoint, tmp_path):
     server = endpoint([], models=("tiny-vlm",), key="k")
     out = tmp_path / "doctor.json"
-    done = foveal("doctor", "--policy", server.url, "--json", out, env={"OPENAI_API_KEY": "k"})
+    done = process("doctor", "--policy", server.url, "--json", out, env={"OPENAI_API_KEY": "k"})
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text())
     assert found["ok"] is True and found["failed"] == []

@@ -46,6 +46,16 @@ def test_a_run_goes_out_and_comes_back(foveal, run, tmp_path, form, kept):
     assert foveal("score", "back", "--preset", "official").returncode == 0
 
 
+def test_the_real_commands_run_without_a_warning(process, run, tmp_path):
+    for words in (
+        ("export", "run", "--to", "trl", "--out", "out"),
+        ("import", "out", "--from", "trl", "--out", "back"),
+    ):
+        done = process(*words)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert len(read_run(tmp_path / "back").trajectories) == 2
+
+
 def test_what_is_left_out_is_counted_shown_and_listed(foveal, run, tmp_path):
     done = foveal("export", "run", "--to", "llamafactory", "--out", "out")
     assert "1 left out, listed in out/rejects.jsonl" in done.stdout

@@ -16,7 +16,7 @@ def test_an_error_among_many_questions_at_once_is_told_like_any_other(tmp_path):
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(TESTS.parent / "src")},
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert "Traceback" not in done.stderr, done.stderr

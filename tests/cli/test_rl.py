@@ -111,6 +111,6 @@ def test_a_wrong_setting_costs_no_torch(config, tmp_path):
     )
     words = ["rl", "--config", str(config), "--run", str(tmp_path / "run"), "--model", str(tmp_path), "--dry-run"]
     done = subprocess.run(
-        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -11,20 +11,24 @@ from PIL import Image
 SOURCE = str(Path(__file__).parents[2] / "src")
 
 
-def foveal(*words, start=("-m", "foveal.cli")):
-    """The real command line in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": SOURCE}
-    command = [sys.executable, *start, "sandbox", "run", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
-
-
 @pytest.fixture
-def sandbox(tmp_path):
-    """Run some code with `foveal sandbox run`."""
+def sandbox(foveal, tmp_path):
+    """Run some code with `foveal sandbox run`: in this process, or in one of its own that starts as `start` says."""
 
-    def call(code, *words, **how):
+    def call(code, *words, start=()):
         (tmp_path / "cell.py").write_text(code)
-        return foveal(str(tmp_path / "cell.py"), *words, **how)
+        given = ["sandbox", "run", "cell.py", *words]
+        if not start:
+            return foveal(*given)
+        return subprocess.run(
+            [sys.executable, *start, *given],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": SOURCE},
+            timeout=600,
+            check=False,
+        )
 
     return call
 
@@ -35,6 +39,7 @@ def test_it_prints_what_the_model_would_see(sandbox, tmp_path):
     reply = sandbox(
         "print('hello [bold]')\nimage_1.crop((0, 0, 4, 3)).show()\nimage_2.size",
         *("--image", str(tmp_path / "a.png"), "--image", str(tmp_path / "b.png"), "--out", str(tmp_path / "out")),
+        start=("-m", "foveal.cli"),
     )
     assert reply.returncode == 0, reply.stderr
     assert reply.stdout.startswith(
@@ -69,8 +74,8 @@ def test_code_that_fails_or_never_ends_gives_code_1(sandbox):
     assert json.loads(reply.stdout)["status"] == "timeout"
 
 
-def test_mistakes_of_the_user_give_code_2_and_the_fix(sandbox, tmp_path):
-    reply = foveal(str(tmp_path / "none.py"))
+def test_mistakes_of_the_user_give_code_2_and_the_fix(sandbox, foveal, tmp_path):
+    reply = foveal("sandbox", "run", "none.py")
     assert reply.returncode == 2
     assert "there is no file" in reply.stderr
     assert "fix: write: foveal sandbox run FILE.py" in reply.stderr

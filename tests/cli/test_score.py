@@ -41,8 +41,8 @@ def nobody() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
 
 
-def test_rules_alone_score_a_run_without_any_model(foveal, run, tmp_path):
-    done = foveal("score", "run", "--preset", "official", "--json", "out.json")
+def test_rules_alone_score_a_run_without_any_model(process, run, tmp_path):
+    done = process("score", "run", "--preset", "official", "--json", "out.json")
     assert done.returncode == 0, done.stderr
     out = json.loads((tmp_path / "out.json").read_text())
     assert (out["n"], out["scored"], out["unscored"], out["accuracy"]) == (4, 4, 0, 0.25)

@@ -59,8 +59,8 @@ def searxng():
     server.server_close()
 
 
-def test_words_with_a_live_provider(foveal, searxng, tmp_path):
-    done = foveal("search", "zebra", "--provider", "searxng", "--json", "out.json", env={"SEARXNG_URL": searxng})
+def test_words_with_a_live_provider(process, searxng, tmp_path):
+    done = process("search", "zebra", "--provider", "searxng", "--json", "out.json", env={"SEARXNG_URL": searxng})
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "1. page on zebra  https://x.example/"
     written = json.loads((tmp_path / "out.json").read_text())

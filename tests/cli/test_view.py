@@ -2,7 +2,7 @@ from foveal.records import RunWriter
 from foveal.trajectory import Question, StopReason, Trajectory, Turn
 
 
-def test_view_draws_a_run_and_says_where(foveal, tmp_path):
+def test_view_draws_a_run_and_says_where(foveal, process, tmp_path):
     with RunWriter(tmp_path / "run") as writer:
         question = Question(id="q", text="How many?")
         turn = Turn(text="<answer>4</answer>")
@@ -11,7 +11,7 @@ def test_view_draws_a_run_and_says_where(foveal, tmp_path):
             stop_reason=StopReason.ANSWERED,
         )  # fmt: skip
         writer.write(record)
-    done = foveal("view", "run")
+    done = process("view", "run")
     assert (done.returncode, done.stdout.strip()) == (0, str(tmp_path / "run" / "index.html"))
     assert "How many?" in (tmp_path / "run" / "index.html").read_text()
     done = foveal("view", "run", "--out", "site")
