@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.bench.operations import OPERATIONS, cell_kind, operations
-from foveal.trajectory import Observation, Question, StopReason, ToolCall, ToolError, Trajectory, Turn
+from foveal.bench.operations import OPERATIONS, carried_out, cell_kind, operation
+from foveal.trajectory import CellResult, Observation, Question, StopReason, ToolCall, ToolError, Trajectory, Turn
 
 
 @pytest.mark.parametrize(
@@ -38,17 +38,24 @@ def test_any_text_is_of_a_kind(code: str):
     assert cell_kind(code) in OPERATIONS
 
 
-def test_calls_of_a_trajectory():
-    def turn(tool: str, **arguments) -> Turn:
-        error = ToolError(kind="search", message="m")
-        return Turn(
-            text="", call=ToolCall(tool=tool, arguments=arguments), observation=Observation(tool=tool, error=error)
-        )
+def test_calls_that_were_carried_out():
+    def turn(tool: str, error: str | None = None, **arguments) -> Turn:
+        seen = Observation(tool=tool, cell=CellResult(status="error"))
+        if error is not None:
+            seen = Observation(tool=tool, error=ToolError(kind=error, message="m"))
+        return Turn(text="", call=ToolCall(tool=tool, arguments=arguments), observation=seen)
 
-    made = (turn("code", code="1 + 1"), turn("search"), turn("image_search"), turn("code", code=7), turn("visit"))
+    made = [
+        turn("code", code="1 + 1"),
+        turn("search", "search"),
+        turn("image_search"),
+        turn("code", code=7),
+        turn("visit"),
+    ]
+    refused = [turn("code", "unknown_tool", code="1"), turn("search", "arguments"), turn("image_search", "limit")]
     never = Turn(text="", call=ToolCall(tool="code", arguments={"code": "1 + 1"}))
     trajectory = Trajectory(
-        id="a", question=Question(id="a", text="?"), policy="p", profile="foveal", turns=(*made, never),
+        id="a", question=Question(id="a", text="?"), policy="p", profile="foveal", turns=(*refused, *made, never),
         stop_reason=StopReason.MAX_TURNS,
     )  # fmt: skip
-    assert list(operations(trajectory)) == ["numeric", "search", "image_search", "other", "other"]
+    assert list(map(operation, carried_out(trajectory))) == ["numeric", "search", "image_search", "other", "other"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from foveal.bench.comparison import Comparison
 from foveal.bench.comparison import compare as compare_scores
 from foveal.bench.header import FILE, differences, read_header
-from foveal.bench.operations import operations
+from foveal.bench.operations import carried_out, operation
 from foveal.bench.scores import how
 from foveal.errors import InputError, RecordError
 from foveal.records import FILE as TRAJECTORIES
@@ -158,15 +158,15 @@ def _answer(trajectory: Trajectory) -> Answer:
     turns = trajectory.turns
     sent, written = [turn.prompt_tokens for turn in turns], [turn.completion_tokens for turn in turns]
     counted = bool(turns) and None not in sent and None not in written
-    calls = (turn.call.tool for turn in turns if turn.call is not None and turn.observation is not None)
+    calls = tuple(carried_out(trajectory))
     return Answer(
         question=trajectory.question,
         repeat=trajectory.id.rpartition("/")[2],
         score=trajectory.reward.get("accuracy"),
         problem=trajectory.unscored or how(trajectory).problem,
         stop=trajectory.stop_reason,
-        calls=tuple(calls),
-        operations=tuple(operations(trajectory)),
+        calls=tuple(call.tool for call in calls),
+        operations=tuple(map(operation, calls)),
         turns=len(turns),
         prompt_tokens=sum(filter(None, sent)) if counted else None,
         completion_tokens=sum(filter(None, written)) if counted else None,

@@ -8,7 +8,7 @@ import ast
 from collections.abc import Iterator
 
 from foveal.reward.cells import parse_code
-from foveal.trajectory import Trajectory, Turn
+from foveal.trajectory import ToolCall, Trajectory
 
 OPERATIONS = ("crop", "mark", "numeric", "other", "search", "image_search")
 """Kinds of calls; the first four are kinds of code cells."""
@@ -26,17 +26,23 @@ COMPUTING = frozenset({"sum", "round", "divmod", "pow"})
 """Builtin functions that compute."""
 
 
-def operations(trajectory: Trajectory) -> Iterator[str]:
-    """The kind of every call that was carried out, in order; a tool that is not known here is `other`."""
+REFUSED = ("format", "unknown_tool", "arguments", "limit")
+"""Errors of calls that were not carried out."""
+
+
+def carried_out(trajectory: Trajectory) -> Iterator[ToolCall]:
+    """The calls that were carried out, in order. One that failed on the way was; one that was refused was not."""
     for turn in trajectory.turns:
-        if turn.call is not None and turn.observation is not None:
-            yield _operation(turn, turn.call.tool)
+        seen = turn.observation
+        if turn.call is not None and seen is not None and (seen.error is None or seen.error.kind not in REFUSED):
+            yield turn.call
 
 
-def _operation(turn: Turn, tool: str) -> str:
-    if tool in ("search", "image_search"):
-        return tool
-    code = turn.call.arguments.get("code") if turn.call is not None and tool == "code" else None
+def operation(call: ToolCall) -> str:
+    """The kind of a call; a tool that is not known here is `other`."""
+    if call.tool in ("search", "image_search"):
+        return call.tool
+    code = call.arguments.get("code") if call.tool == "code" else None
     return cell_kind(code) if isinstance(code, str) else "other"
 
 

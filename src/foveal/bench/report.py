@@ -62,6 +62,8 @@ def notes(drawn: Drawn) -> list[str]:
         waiting = sum(_count(figures.get(prefix + state)) for prefix in ("", *PREFIXES.values()))
         if waiting:
             said.append(f"{waiting:,} answers {text}.")
+    if header.tools.get("offered") and _count(figures["trajectories"]) and not figures["call_rate"]:
+        said.append("No tool was called. Is the prompt the one that the model learned with (--prompt.system_prompt)?")
     if failures := _count(figures["infrastructure_failures"]):
         kinds = [f"{kind} {count}" for kind in ("endpoint", "sandbox", "search", "data")
                  if (count := figures[f"infrastructure_failures.{kind}"])]  # fmt: skip
@@ -71,6 +73,18 @@ def notes(drawn: Drawn) -> list[str]:
     if header.left_out:
         said.append(f"Rows of the data that could not become questions: {header.left_out:,}.")
     return said
+
+
+def headline(drawn: Drawn) -> str:
+    """The accuracy of a run with its interval, in a few words."""
+    value, between = _accuracy("", drawn.figures)
+    return f"{value} ({between}) of {_count(drawn.figures['n']):,} questions"
+
+
+def whole(drawn: Drawn) -> bool:
+    """Whether nothing of the run is left to be asked or judged."""
+    waits = [name for name, value in drawn.figures.items() if name.endswith("unscored") and value]
+    return not (waits or drawn.figures["infrastructure_failures"] or drawn.figures["missing"])
 
 
 def facts(header: Header) -> list[tuple[str, str]]:
@@ -204,7 +218,7 @@ def _stop_rows(header: Header, figures: Figures) -> Iterator[tuple[str, ...]]:
 
 def _accuracy(prefix: str, figures: Figures) -> tuple[str, str]:
     low, high = figures[f"{prefix}low"], figures[f"{prefix}high"]
-    return _percent(figures[f"{prefix}accuracy"]), f"{_percent(low)} to {_percent(high)}"
+    return _percent(figures[f"{prefix}accuracy"]), f"{_percent(low).removesuffix(' %')} to {_percent(high)}"
 
 
 def _difference(prefix: str, figures: Figures) -> str:

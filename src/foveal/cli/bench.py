@@ -46,7 +46,8 @@ def bench(
     config: Path | None = None,
     run: Path | None = None,
     list_all: Annotated[bool, Parameter(name="--list", negative="")] = False,
-    report: Path | None = None,
+    report: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = (),
+    page: Path | None = None,
     rescore: Annotated[bool, Parameter(negative="")] = False,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> int:
@@ -64,25 +65,33 @@ def bench(
         config: TOML file of the settings.
         run: Folder of the run; a new one by default, runs/bench-NAME-TIME.
         list_all: List the benchmarks instead, with tools, scorer and licence.
-        report: Draw the figures of this saved run again instead, without its model.
+        report: Draw the figures of saved runs again instead, without their models.
+        page: With --report: write a web page into this folder, runs side by side, with every answer behind it.
         rescore: With --report: score the saved answers by the rules as they are now. Verdicts of a judge are kept.
         json_file: Write the figures to this file; docs/bench.md says what each means.
     """
     check_writable(json_file)
-    if (name is not None) + list_all + (report is not None) != 1:
+    if (name is not None) + list_all + bool(report) != 1:
         raise ConfigError("name a benchmark, or --list, or --report RUN", "foveal bench --list names the benchmarks")
-    if rescore and report is None:
+    if rescore and not report:
         raise ConfigError("--rescore is for saved runs", "foveal bench --report RUN --rescore")
+    if page is not None and not report:
+        raise ConfigError("--page is for saved runs", "foveal bench --report RUN --page DIR")
     console = Console(highlight=False, emoji=False)
     if name is not None:
         return _run(name, settings, config, run, json_file, console)
     if settings or config is not None or run is not None:
         raise ConfigError("settings are for running a benchmark", "name it: foveal bench NAME --policy P")
-    if report is None:
+    if list_all:
         return _list(json_file, console)
-    if rescore:
-        asyncio.run(_rescore(report))
-    return _draw(report, json_file, console)
+    if len(report) > 1 and page is None:
+        raise ConfigError("several runs are drawn side by side on a page", "name its folder: --page DIR")
+    for folder in report if rescore else ():
+        asyncio.run(_rescore(folder))
+    code = _sum_up(report, json_file, console) if len(report) > 1 else _draw(report[0], json_file, console)
+    if page is not None:
+        _write_page(report, page, console)
+    return code
 
 
 def _list(json_file: Path | None, console: Console) -> int:
@@ -121,7 +130,7 @@ def _draw(folder: Path, json_file: Path | None, console: Console) -> int:
         The exit code: 1 if answers are not there yet, or wait for a judge.
     """
     from foveal.bench.figures import draw
-    from foveal.bench.report import facts, notes, tables, write_report
+    from foveal.bench.report import facts, notes, tables, whole, write_report
 
     with logs():
         drawn = draw(folder)
@@ -130,7 +139,9 @@ def _draw(folder: Path, json_file: Path | None, console: Console) -> int:
     console.print(f"{plain(drawn.header.title)}: {plain(drawn.header.policy)}", style="bold", markup=False)
     for table in tables(drawn):
         console.print(f"\n{table.title}", style="bold", markup=False)
-        shown = Table(*table.columns, show_header=any(table.columns), box=None, padding=(0, 2, 0, 0))
+        shown = Table(show_header=any(table.columns), box=None, padding=(0, 2, 0, 0))
+        for number, column in enumerate(table.columns):
+            shown.add_column(column, no_wrap=number > 0 and any(table.columns))
         for cells in table.rows:
             shown.add_row(*map(plain, cells))
         console.print(shown, markup=False)
@@ -140,8 +151,34 @@ def _draw(folder: Path, json_file: Path | None, console: Console) -> int:
     for what, text in facts(drawn.header):
         console.print(f"{what}: {plain(text)}", style="dim", soft_wrap=True, markup=False)
     console.print(f"report: {write_report(folder, drawn)}", style="dim", soft_wrap=True, markup=False)
-    waits = [name for name, value in drawn.figures.items() if name.endswith("unscored") and value]
-    return 1 if waits or drawn.figures["infrastructure_failures"] or drawn.figures["missing"] else 0
+    return int(not whole(drawn))
+
+
+def _sum_up(folders: Sequence[Path], json_file: Path | None, console: Console) -> int:
+    """Show a line a run, and write the figures of all by folder.
+
+    Returns:
+        The exit code, as of `_draw`.
+    """
+    from foveal.bench.figures import draw
+    from foveal.bench.report import headline, whole
+
+    with logs():
+        drawn = {str(folder): draw(folder) for folder in folders}
+    if json_file is not None:
+        write_json(json_file, {folder: one.figures for folder, one in drawn.items()})
+    for folder, one in drawn.items():
+        console.print(f"{folder}: {plain(one.header.title)}, {plain(one.header.policy)}: {headline(one)}",
+                      soft_wrap=True, markup=False)  # fmt: skip
+    return int(any(not whole(one) for one in drawn.values()))
+
+
+def _write_page(folders: Sequence[Path], out: Path, console: Console) -> None:
+    from foveal.bench.pages.site import write_page
+
+    with console.status("drawing the pages"), logs():
+        written = write_page(folders, out)
+    console.print(f"page: {written.resolve()}", soft_wrap=True, markup=False)
 
 
 def _run(

@@ -37,6 +37,13 @@ def bar(parts: Sequence[Part]) -> Html:
     return tag("svg", *drawn, class_="bar", aria_hidden="true")
 
 
+def whisker(low: float, value: float, high: float) -> Html:
+    """An interval with its point, on a line from 0 to 1."""
+    span = tag("rect", x=f"{low:.2%}", width=f"{high - low:.2%}", height="100%", class_="span")
+    point = tag("circle", cx=f"{value:.2%}", cy="50%", r="4", class_="point")
+    return tag("svg", span, point, class_="whisker", aria_hidden="true")
+
+
 def columns(histogram: Columns) -> Html:
     """A column for each count, with its number above it if there is room, and its label below."""
     highest, number = max(histogram.counts, default=0), len(histogram.counts)

@@ -75,7 +75,7 @@ def render_curation(folder: Path, out: Path | None = None) -> Path:
     if target.resolve() != folder.resolve():
         _copy_pictures(folder, target, card)
     page = target / PAGE
-    page.write_text(document(card["name"], "curation", _body(card, target), script=False), encoding="utf-8")
+    page.write_text(document(card["name"], "report", _body(card, target), script=False), encoding="utf-8")
     return page
 
 

@@ -10,17 +10,30 @@ nothing but pictures beside the page, so that even text that slipped through the
 
 import base64
 import hashlib
+import os
 import shutil
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
-from foveal.records import IMAGES, read_run
+from foveal.records import IMAGES, Run, read_run
 from foveal.trajectory import Trajectory
 from foveal.view import index, page
 from foveal.view.html import Html, tag
 from foveal.view.page import Pictures
 
 PAGES = "pages"
+
+
+class Place(NamedTuple):
+    """Where the pages of a run go."""
+
+    folder: Path
+    pictures: str = IMAGES
+    """Address of the folder of pictures, from there; several runs may share one."""
+    up: str | None = None
+    """Address of the page above them, from there."""
 
 
 def render_run(folder: Path, out: Path | None = None) -> Path:
@@ -36,30 +49,51 @@ def render_run(folder: Path, out: Path | None = None) -> Path:
     Raises:
         RecordError: `folder` holds no run.
     """
-    run = read_run(folder)
-    target = folder if out is None else out
+    return write_pages(folder, read_run(folder), folder.resolve().name, Place(folder if out is None else out))
+
+
+def write_pages(folder: Path, run: Run, name: str, place: Place) -> Path:
+    """Write the pages of a run that is read already.
+
+    Args:
+        folder: The run.
+        run: What `read_run` made of it.
+        name: What the pages call it.
+        place: Where they go; the pictures that are not there yet are copied.
+
+    Returns:
+        The path of `index.html`.
+    """
+    target, shown = place.folder, place.folder / place.pictures
     (target / PAGES).mkdir(parents=True, exist_ok=True)
-    if target.resolve() != folder.resolve():
-        _copy_images(folder, target, run.trajectories)
-    name = folder.resolve().name
+    if shown.resolve() != (folder / IMAGES).resolve():
+        copy_pictures(folder / IMAGES, shown, run.trajectories)
     last = len(run.trajectories)
     for number, trajectory in enumerate(run.trajectories, start=1):
-        content = page.body(trajectory, Pictures(target / IMAGES, f"../{IMAGES}"))
+        content = page.body(trajectory, Pictures(shown, f"../{place.pictures}"))
         bar = _bar(name, number, last)
         written = document(f"{number} · {trajectory.question.text}", "page", bar, tag("main", content))
         (target / PAGES / f"{number}.html").write_text(written, encoding="utf-8")
-    content = index.body(name, run.trajectories, run.problems, Pictures(target / IMAGES, IMAGES))
+    content = index.body(name, run.trajectories, run.problems, Pictures(shown, place.pictures))
+    above = tag("nav", tag("a", "← all runs", href=place.up, class_="home")) if place.up is not None else None
     first = target / "index.html"
-    first.write_text(document(name, "index", tag("main", content)), encoding="utf-8")
+    first.write_text(document(name, "index", *filter(None, [above]), tag("main", content)), encoding="utf-8")
     return first
 
 
-def _copy_images(folder: Path, target: Path, trajectories: tuple[Trajectory, ...]) -> None:
-    (target / IMAGES).mkdir(parents=True, exist_ok=True)
-    names = {f"{ref.sha256}.png" for trajectory in trajectories for ref in trajectory.refs}
-    for name in sorted(names):
-        if (folder / IMAGES / name).is_file():  # a missing picture is named on the pages
-            shutil.copyfile(folder / IMAGES / name, target / IMAGES / name)
+def copy_pictures(source: Path, target: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Put the pictures of trajectories into another folder, by links where the disk has them: their content names them.
+
+    A picture that is missing is left out, and named on the pages.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for name in sorted({f"{ref.sha256}.png" for trajectory in trajectories for ref in trajectory.refs}):
+        if (target / name).exists() or not (source / name).is_file():
+            continue
+        try:
+            os.link(source / name, target / name)
+        except OSError:
+            shutil.copyfile(source / name, target / name)
 
 
 def _bar(run: str, number: int, last: int) -> Html:

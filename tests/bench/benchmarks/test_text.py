@@ -1,7 +1,6 @@
 """Questions without pictures: rows as they are published; the values are made up."""
 
 
-
 def test_math500(read, score):
     values = {"problem": "Find $DE$.", "solution": "...", "answer": "\\sqrt{51}", "subject": "Precalculus", "level": 1}
     (item,) = read("math500", {**values, "unique_id": "test/precalculus/1303.json"})
