@@ -61,5 +61,5 @@ def test_the_command_runs_a_checkpoint_folder_and_writes_the_documented_keys(enc
 
 
 def test_a_checkpoint_that_is_not_there():
-    with pytest.raises(ConfigError, match="no micro checkpoint 'rl'"):
-        checkpoint_folder("rl")
+    with pytest.raises(ConfigError, match="no micro checkpoint 'sfd'"):
+        checkpoint_folder("sfd")

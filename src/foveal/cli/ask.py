@@ -142,7 +142,7 @@ class _Setup(NamedTuple):
 
 def _shipped(asked: _Asked, folder: Path, sandbox: "LocalSandbox") -> _Setup:
     """The shipped model in its world, if the question belongs there; the world's index is built in `folder`."""
-    from foveal.micro import world
+    from foveal.micro import BEST, world
     from foveal.micro.facts import countries
 
     if not asked.pictures or not all(world.knows(picture) for picture in asked.pictures):
@@ -152,7 +152,7 @@ def _shipped(asked: _Asked, folder: Path, sandbox: "LocalSandbox") -> _Setup:
             OTHER_POLICY,
         )
     _check_question(asked.text)
-    policy = shipped_policy("sft")
+    policy = shipped_policy(BEST)
     world.build(folder / "index", countries())
     tools = world.tools(folder / "index", sandbox)
     return _Setup(policy, tools, world.profile(tools=True), world.LIMITS)

@@ -64,7 +64,7 @@ def demo(
 
 
 async def _answer(n: int, seed: int, folder: Path, console: Console) -> "list[Trajectory]":
-    from foveal.micro import world
+    from foveal.micro import BEST, world
     from foveal.micro.bench import ask_all
     from foveal.micro.facts import countries
     from foveal.micro.questions import sample
@@ -72,7 +72,7 @@ async def _answer(n: int, seed: int, folder: Path, console: Console) -> "list[Tr
     from foveal.tools.sandbox import LocalSandbox
 
     with tempfile.TemporaryDirectory(prefix="foveal-demo-") as scratch, console.status("opening the model"):
-        policy = shipped_policy("sft")
+        policy = shipped_policy(BEST)
         world.build(Path(scratch), countries())
         async with LocalSandbox() as sandbox:
             console.print(

@@ -153,10 +153,10 @@ def _search(folder: Path | None) -> str:
 
 
 def _checkpoint(folder: str | None) -> str:
-    from foveal.micro import checkpoint_folder
+    from foveal.micro import BEST, checkpoint_folder
 
     if folder is None:
-        return f"the shipped model, {checkpoint_folder('sft')}"
+        return f"the shipped model, {checkpoint_folder(BEST)}"
     if not (Path(folder) / "config.json").is_file():
         raise InputError(
             f"{folder} has no config.json: not a checkpoint folder", "--policy takes a URL or a checkpoint"

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from foveal.cli.common import check_writable, logs, open_policy, shipped_policy, write_json
 from foveal.errors import ConfigError
-from foveal.micro import CHECKPOINTS, checkpoint_folder
+from foveal.micro import BEST, CHECKPOINTS, checkpoint_folder
 from foveal.micro.settings import QUICK_STUDY, ColdStartSettings, PretrainSettings, StudySettings
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def sft(
 @app.command
 def bench(
     *,
-    policy: str = "sft",
+    policy: str = BEST,
     split: Split = "test",
     n: Annotated[int, Parameter(validator=Number(gte=1))] = 400,
     seed: int = 0,
@@ -98,7 +98,7 @@ def bench(
     """Ask held-out questions and print accuracy by family with 95 % intervals.
 
     Args:
-        policy: A shipped checkpoint with tools (sft), the base model without (base) or with them (base-tools), or a
+        policy: A shipped checkpoint with tools (rl, sft), the base model without (base) or with them (base-tools), or a
             checkpoint folder, with tools.
         split: Questions about other countries than in training (test), or the same with edited facts.
         n: Questions, the five families in turn.

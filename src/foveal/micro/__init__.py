@@ -8,8 +8,10 @@ from pathlib import Path
 
 from foveal.errors import ConfigError
 
-CHECKPOINTS = ("base", "sft")
-"""The shipped checkpoints, in the order in which they are made."""
+CHECKPOINTS = ("base", "sft", "rl")
+"""The shipped checkpoints: pre-trained, after a cold start, after a cold start and reinforcement learning."""
+BEST = "rl"
+"""The one that answers where no other is named."""
 
 
 def checkpoint_folder(name: str) -> Path:
@@ -22,6 +24,6 @@ def checkpoint_folder(name: str) -> Path:
     if not (folder / "model.safetensors").is_file():
         raise ConfigError(
             f"there is no micro checkpoint '{name}' in this installation",
-            "train it: foveal micro pretrain RUN, then foveal micro sft RUN2 --base RUN/base",
+            "name one of " + ", ".join(CHECKPOINTS) + ", or train it: docs/micro.md",
         )
     return folder
