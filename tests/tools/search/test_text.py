@@ -104,6 +104,34 @@ def test_chinese_is_found_without_spaces(tmp_path, find, query):
     assert (hit.title, hit.snippet) == ("北京", "北京是中国的首都，人口两千万。")
 
 
+@pytest.mark.parametrize("query", ["手机", "新款手机", "iphone 手机", "机", "新", "公司手机", "字"])
+def test_chinese_is_found_beside_latin_across_lines_and_by_one_character(tmp_path, find, query):
+    index = TextIndex.create(tmp_path)
+    index.add([Document("公司", "新款iPhone手\n机，很好。文字"), Document("其他", "别的东西")])
+    assert titles(find(index, query)) == ["公司"]
+
+
+@given(st.lists(st.sampled_from("中文字機가나 \n，aあ\u200b"), max_size=12).map("".join))
+def test_text_is_shown_as_it_was_whatever_its_script(tmp_path_factory, text):
+    index = TextIndex.create(tmp_path_factory.mktemp("index"))
+    index.add([Document("wanted", f"wanted {text}")])
+    [hit] = asyncio.run(index.search("wanted", 1))
+    assert hit.snippet == " ".join(f"wanted {text}".replace("\u200b", "").split())
+
+
+def test_index_of_single_characters_is_still_searched(tmp_path, find):
+    """As they were kept in the first days: each character is a word of its own."""
+    index = TextIndex.create(tmp_path)
+    index.add([Document("new", "中文字")])
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("insert into documents(id) values (2)")
+        connection.execute("insert into words(rowid, title, body) values (2, 'old', '中\u200b文\u200b字\u200b')")
+    connection.close()
+    for query in ("中文", "文字", "字", "中文字"):
+        assert {hit.title: hit.snippet for hit in find(index, query)} == {"new": "中文字", "old": "中文字"}
+    assert find(index, "中字") == []
+
+
 def test_japanese_korean_and_hindi_are_found(tmp_path, find):
     index = TextIndex.create(tmp_path)
     index.add(

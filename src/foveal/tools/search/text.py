@@ -35,7 +35,8 @@ create index origins on documents(origin)
 """
 
 # FTS5 splits words at spaces. Chinese and Japanese have none, and Korean glues particles to its words, so each of their
-# characters is made a word of its own by an invisible break, and a query asks for neighbouring pairs.
+# characters is indexed together with the next one, and a query asks for such pairs: one look-up each. SQLite's trigrams
+# would find no word of two characters, and most are of two; phrases of single characters take a hundred times as long.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _BREAK = "\u200b"
 
@@ -148,7 +149,7 @@ class TextIndex:
         if not found or k < 1:
             return []
         with reading(self._path) as connection:
-            ranked = _ranked(connection, " ".join(found), k)
+            ranked = _ranked(connection, " AND ".join(found), k)
             if len(ranked) < k and len(found) > 1:
                 # Rows with all the words score alike in both, so this only adds rows behind them.
                 ranked |= {
@@ -176,7 +177,7 @@ def require_fts5(connection: sqlite3.Connection) -> None:
 
 
 def terms(query: str) -> list[str]:
-    """The words of a query as quoted FTS5 strings, which cannot be taken for operators; each once, in order.
+    """The words of a query as FTS5 expressions, quoted, so that nothing is taken for an operator; each once, in order.
 
     Stop words are left out unless there is nothing else.
     """
@@ -184,10 +185,10 @@ def terms(query: str) -> list[str]:
     plain = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in query[:MAX_QUERY])
     found: dict[str, bool] = {}
     for run in re.findall(f"[{_CJK}]+|[^{_CJK}\\s]+", plain):
-        pieces = [run[i : i + 2] for i in range(max(1, len(run) - 1))] if re.match(f"[{_CJK}]", run) else [run]
-        for piece in pieces:
-            if any(c.isalnum() for c in piece):
-                found[f'"{_separated(piece.lower())}"'] = piece.lower() in _STOP
+        if re.match(f"[{_CJK}]", run):
+            found |= dict.fromkeys((_pair(run[i : i + 2]) for i in range(max(1, len(run) - 1))), False)
+        elif any(c.isalnum() for c in run):
+            found[f'"{storable(run.lower())}"'] = run.lower() in _STOP
     telling = [term for term, stop in found.items() if not stop]
     return (telling or list(found))[:MAX_TERMS]
 
@@ -203,24 +204,44 @@ def _ranked(connection: sqlite3.Connection, match: str, limit: int) -> dict[int,
 
 
 def _hit(connection: sqlite3.Connection, match: str, row: int, score: float) -> SearchHit:
-    title, body, passage, link, date, source = connection.execute(
-        "select title, case when length(body) <= ? then body end,"
-        f" snippet(words, 1, '', '', ' … ', {SNIPPET_TOKENS}), link, date, source"
-        " from words join documents on id = words.rowid where words match ? and words.rowid = ?",
-        (2 * WHOLE, match, row),
+    title, body, link, date, source = connection.execute(
+        "select title, case when length(body) <= ? then body end, link, date, source"
+        " from words join documents on id = words.rowid where words.rowid = ?",
+        (3 * WHOLE, row),  # a character takes up to three where it is kept with the next one
     ).fetchone()
-    whole = None if body is None else _shown(body)
-    snippet = whole if whole is not None and len(whole) <= WHOLE else _shown(passage)
+    snippet = None if body is None else _shown(body)
+    if snippet is None or len(snippet) > WHOLE:
+        [passage] = connection.execute(
+            f"select snippet(words, 1, '', '', ' … ', {SNIPPET_TOKENS}) from words where words match ? and rowid = ?",
+            (match, row),
+        ).fetchone()
+        snippet = _shown(passage)
     return SearchHit(
         title=_shown(title), link=link, snippet=snippet or None, date=date, source=source, score=round(score, 6)
     )
 
 
+def _pair(piece: str) -> str:
+    """What finds a pair of characters, or one character wherever it stands."""
+    if len(piece) == 1:
+        return f'"{piece}" *'
+    # The second form finds it in indexes of the first days, where each character is a word of its own.
+    return f'("{piece}" OR "{piece[0]}{_BREAK}{piece[1]}")'
+
+
 def _separated(text: str) -> str:
-    """Text as it is indexed: with a break behind each Chinese, Japanese or Korean character."""
-    return re.sub(f"([{_CJK}])", f"\\1{_BREAK}", storable(text))
+    """Text as it is indexed: each Chinese, Japanese or Korean character together with the next one, set apart."""
+
+    def paired(run: re.Match[str]) -> str:
+        parts = re.findall(f"([{_CJK}])([^{_CJK}]*)", run[0])
+        followers = [*(character for character, _ in parts[1:]), ""]
+        pairs = zip(parts, followers, strict=True)
+        return _BREAK + "".join(f"{first}{second}{_BREAK}{gap}" for (first, gap), second in pairs)
+
+    # White space does not part them: lines end anywhere.
+    return re.sub(f"[{_CJK}](?:[\\s{_BREAK}]*[{_CJK}])*", paired, storable(text))
 
 
 def _shown(text: str) -> str:
     """Indexed text as a reader sees it, on one line."""
-    return " ".join(text.replace(_BREAK, "").split())
+    return " ".join(re.sub(f"([{_CJK}])[{_CJK}]?{_BREAK}", r"\1", text).replace(_BREAK, "").split())
