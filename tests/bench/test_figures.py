@@ -262,10 +262,13 @@ def test_runs_that_share_pictures_are_compared_by_picture(saved):
 
 def test_what_else_is_not_the_same_is_named(saved):
     rows = [answered("a")]
-    first = saved(header(1, "with-tools", "without-tools"), "a", with_tools=rows, without_tools=rows)
-    second = saved(header(1, policy="q", temperature=1.0, judge="j", title="other"), "b", with_tools=rows)
-    assert compare_runs(first, second).differ == ("temperature", "policy", "judge")
-    assert compare_runs(first / "without-tools", second).differ == ("temperature", "policy", "judge")
+    prompts = {"with-tools": "a", "without-tools": "a"}
+    one = header(1, "with-tools", "without-tools", prompts=prompts)
+    first = saved(one, "a", with_tools=rows, without_tools=rows)
+    other = header(1, policy="q", temperature=1.0, judge="j", title="other", prompts={"with-tools": "b", "blind": "c"})
+    second = saved(other, "b", with_tools=rows)
+    assert compare_runs(first, second).differ == ("temperature", "policy", "judge", "prompts")
+    assert compare_runs(first / "without-tools", second).differ == ("temperature", "policy", "judge", "prompts")
     assert compare_runs(first / "without-tools", first).differ == ()
 
 

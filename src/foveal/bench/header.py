@@ -123,8 +123,10 @@ def read_header(folder: Path) -> Header:
 
 
 def differences(first: Header, second: Header) -> list[str]:
-    """Names of the settings in which two runs differ, the judge too."""
-    return [name for name in (*_BINDING, "judge") if getattr(first, name) != getattr(second, name)]
+    """Names of the settings in which two runs differ, the judge and the prompts of common modes too."""
+    found = [name for name in (*_BINDING, "judge") if getattr(first, name) != getattr(second, name)]
+    common = first.prompts.keys() & second.prompts.keys()
+    return [*found, *(["prompts"] if any(first.prompts[mode] != second.prompts[mode] for mode in common) else [])]
 
 
 def note_code(folder: Path) -> None:

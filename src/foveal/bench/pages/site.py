@@ -114,7 +114,7 @@ def _write_answers(one: Shown, out: Path) -> None:
 
 def _title(shown: Sequence[Shown]) -> str:
     titles = list(dict.fromkeys(one.drawn.header.title for one in shown))
-    models = list(dict.fromkeys(one.model for one in shown))
+    models = list(dict.fromkeys(policy_words(one.drawn.header.policy) for one in shown))
     first = titles[0] if len(titles) == 1 else count(len(titles), "benchmark")
     return f"{first}: {models[0] if len(models) == 1 else count(len(models), 'model')}"
 

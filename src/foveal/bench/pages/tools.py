@@ -52,7 +52,7 @@ def _gain(one: Shown) -> Iterator[Html]:
     for flips, part in (("won_by_tools", "tool_gain"), ("lost_by_tools", "tool_harm")):
         names = figures[flips]
         number = tag("b", f"{len(names) if isinstance(names, list) else 0}")
-        yield join([number, tag("small", f"{_percent(figures[part])} of both", class_="dim")])
+        yield join([number, tag("small", f"{_percent(figures[part])} of {figures['tool_questions']}", class_="dim")])
     yield _difference("tool_", one)
     for name in ("call_rate_no_tool_right", "call_rate_no_tool_wrong"):
         yield tag("span", _percent(figures[name]))
