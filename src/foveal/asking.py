@@ -9,6 +9,7 @@ was too slow) is not: it is counted, told, and made again the next time.
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -32,6 +33,12 @@ PATIENCE = 3
 log = logging.getLogger(__name__)
 
 ItemT = TypeVar("ItemT")
+
+
+def number_of(trajectory: str) -> int | None:
+    """Which try at its question a trajectory is, by its id; None if no `Attempt` has given it that id."""
+    number = trajectory.rpartition("/")[2]
+    return int(number) if re.fullmatch("[0-9]{1,9}", number) and number != trajectory else None
 
 
 class Attempt(NamedTuple):
@@ -118,12 +125,16 @@ class Progress:
     """Attempts of this session."""
     failed: int = 0
     """Attempts that kept failing; they are made again the next time."""
+    given_up: int = 0
+    """Attempts that failed too often to be made again (`curate.failing`)."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Why, by id of the attempt."""
     stopped: str | None = None
     """Why the step ended before everything was asked."""
     error: str | None = None
     """The last failure."""
+    down: bool = False
+    """Whether it ended because so many failed in a row."""
     in_a_row: int = field(default=0, repr=False)
 
 
@@ -171,6 +182,7 @@ async def make(asked: Asked, attempt: Attempt, writer: RunWriter, progress: Prog
     progress.error = progress.reasons[attempt.id] = why
     log.warning("%s failed: %s", attempt.id, why)
     if progress.in_a_row >= PATIENCE * asked.concurrency:
+        progress.down = True
         progress.stopped = f"{progress.in_a_row} attempts failed in a row, the last with: {why}"
     return None
 

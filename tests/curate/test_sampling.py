@@ -4,6 +4,8 @@ import pytest
 
 from foveal.curate.folder import Passes
 from foveal.curate.sampling import count_left, passes, remember, sample
+from foveal.curate.settings import CurateSettings
+from foveal.curate.stages import Stages
 from foveal.errors import ConfigError, RecordError
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import scan_run
@@ -42,9 +44,32 @@ def test_what_no_judge_has_scored_is_counted_apart(curation, asked):
     asyncio.run(sample(folder, "benefit", asked(ScriptedPolicy([answer("1")])), folder.questions(), 3))
     run = sorted(scan_run(folder.run("benefit")), key=lambda one: one.id)
     run[3] = run[3].model_copy(update={"reward": {}, "unscored": "the judge is down"})
-    found = passes(run)
+    found = passes(run, 3)
     assert found["q0"] == Passes(id="q0", samples=3, right=0) and found["q0"].rate == 0
     assert found["q1"] == Passes(id="q1", samples=2, right=2, unscored=1) and found["q1"].rate == 1
+
+
+def test_fewer_samples_than_were_asked_count_the_first_of_them_everywhere(curation, asked):
+    folder = curation(3)
+
+    def turn(messages):
+        return answer("1")
+
+    asyncio.run(sample(folder, "difficulty", asked(ScriptedPolicy(turn)), folder.questions(), 4))
+    run = folder.run("difficulty")
+    late = [one.model_copy(update={"reward": {"accuracy": float(one.id[-1] in "23")}}) for one in scan_run(run)]
+    (run / "trajectories.jsonl").write_text("".join(f"{one.model_dump_json()}\n" for one in late))
+    assert asyncio.run(sample(folder, "difficulty", asked(ScriptedPolicy(turn)), folder.questions(), 3)).made == 0
+    assert set(folder.verdicts("difficulty", Passes).values()) == {
+        Passes(id=f"q{n}", samples=3, right=1) for n in range(3)
+    }
+    chosen = CurateSettings.model_validate({"skip": ["check"], "difficulty": {"samples": 2, "most_right": 0}})
+    with pytest.raises(ConfigError, match=r"has counted 3 samples, and difficulty.samples is 2 now[\s\S]*asks nobody"):
+        _ = Stages(folder, chosen).hard
+    asyncio.run(sample(folder, "difficulty", asked(ScriptedPolicy(turn)), folder.questions(), 2))
+    assert len(Stages(folder, chosen).hard.kept) == 3, "the first two were wrong"
+    odd = late[0].model_copy(update={"id": "made by hand"})
+    assert passes([odd], 8) == {}
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "\0"])

@@ -8,7 +8,7 @@ from foveal.curate.synthesis import run_of, synthesize, verify
 from foveal.errors import ConfigError, PolicyError
 from foveal.policy.paid import Ceiling, Ledger
 from foveal.policy.scripted import ScriptedPolicy
-from foveal.records import read_run, scan_run
+from foveal.records import RunWriter, read_run, scan_run
 
 TEACHERS = [{"name": "alice", "policy": "a"}, {"name": "bob", "policy": "b"}]
 
@@ -73,6 +73,34 @@ def test_more_samples_ask_only_who_has_nothing_good(curation, teach):
     assert not any(one.good for one in verify(folder, settings(), folder.questions()).values())
     assert teach(folder, settings(synthesis={"samples": 5}), bob=bob)["bob"].made == 6
     assert len(read_run(run_of(folder, "bob")).trajectories) == 9
+
+
+def test_fewer_tries_than_were_made_count_the_first_of_each_teacher(curation, teach):
+    folder = curation(2)
+    bob = Teacher("bob", right_from=1)
+    teach(folder, settings(synthesis={"samples": 2}), bob=bob)
+    assert all(one.good for one in verify(folder, settings(synthesis={"samples": 2}), folder.questions()).values())
+    found = verify(folder, settings(synthesis={"samples": 1}), folder.questions())
+    assert [len(one.tries) for one in found.values()] == [1, 1] and not any(one.good for one in found.values())
+    assert teach(folder, settings(synthesis={"samples": 1}), bob=bob)["bob"].made == 0
+
+
+def test_a_trajectory_of_an_odd_name_is_taken_as_it_is(curation, teach):
+    folder = curation(1)
+    teach(folder, settings(), bob=Teacher("bob", right_from=9))
+    (one,) = scan_run(run_of(folder, "bob"))
+    with RunWriter(run_of(folder, "bob"), resume=True) as writer:
+        for name in ("mine", "q0/x", "q0/", "q0/\u0661", "q0/" + "9" * 50):
+            writer.write(one.model_copy(update={"id": name, "reward": {"accuracy": 1.0}}))
+    (found,) = verify(folder, settings(), folder.questions()).values()
+    assert found.tries[0].trajectory == "q0/0" and len(found.tries) == 6 and len(found.good) == 5
+
+
+def test_trajectories_that_another_reward_has_scored_are_not_judged(curation, teach):
+    folder = curation(1)
+    teach(folder, settings(), bob=Teacher("bob"))
+    with pytest.raises(ConfigError, match=r"q0/0 of bob was scored by another \[reward\][\s\S]*foveal curate verify"):
+        verify(folder, settings(reward={"rules": ["exact"]}), folder.questions())
 
 
 def test_without_verification_the_first_trajectory_is_as_good_as_any(curation, teach):

@@ -15,6 +15,7 @@ from foveal.cli.curation import (
     begin,
     run_sampling,
     run_synthesis,
+    score_again,
     sieved_figures,
     step_figures,
     tell,
@@ -27,7 +28,7 @@ app = App(
     "it found out about each question, so that thresholds can be changed later. Any setting can be given as a flag, "
     "too, behind the other words: --difficulty.most-right 3. docs/curation.md goes through the steps.\n\n"
     "--json FILE gets rows_in, rows_out, waiting and dropped.REASON; where a model is asked also made, failed, "
-    "calls, tokens, money and stopped.",
+    "scored_again, given_up, calls, tokens, money and stopped.",
 )
 
 
@@ -92,21 +93,24 @@ def synthesize(*settings: Words, config: Config, folder: InFolder, json_file: Js
     if not chosen.teachers:
         raise ConfigError(f"{config} names no teachers", "add [[teachers]] with name and policy")
     questions = Stages(curation, chosen).asked
+    figures = score_again(curation, chosen)
     with logs():
-        figures = asyncio.run(run_synthesis(curation, chosen, questions))
+        figures |= asyncio.run(run_synthesis(curation, chosen, questions))
     judge(curation, chosen, questions)
     return tell(console, json_file, sieved_figures(Stages(curation, chosen).verified) | figures)
 
 
 @app.command
 def verify(*settings: Words, config: Config, folder: InFolder, json_file: JsonFile = None) -> int:
-    """Judge the teachers' trajectories by the rules again, after a rule was changed."""
+    """Judge the teachers' trajectories by the rules and the reward again, after one was changed."""
     from foveal.curate.stages import Stages
     from foveal.curate.synthesis import verify as judge
 
     chosen, curation, console = begin(settings, config, folder, json_file)
-    judge(curation, chosen, Stages(curation, chosen).asked)
-    return tell(console, json_file, sieved_figures(Stages(curation, chosen).verified))
+    questions = Stages(curation, chosen).asked
+    figures = score_again(curation, chosen)
+    judge(curation, chosen, questions)
+    return tell(console, json_file, sieved_figures(Stages(curation, chosen).verified) | figures)
 
 
 @app.command
@@ -150,8 +154,10 @@ def split(*settings: Words, config: Config, folder: InFolder, json_file: JsonFil
     from foveal.curate.synthesis import verify as judge
 
     chosen, curation, console = begin(settings, config, folder, json_file)
-    if curation.has("verify"):  # a rule or the teachers may have changed since
-        judge(curation, chosen, Stages(curation, chosen).asked)
+    if curation.has("verify"):  # a rule, the reward or the teachers may have changed since
+        questions = Stages(curation, chosen).asked
+        score_again(curation, chosen)
+        judge(curation, chosen, questions)
     sets = cut(curation, chosen)
     figures: Figures = {"step": "split", "waiting": sets.waiting}
     for name, counts in (("sft", sets.sft), ("long_cot", sets.long_cot), ("rl", sets.rl)):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from foveal.asking import Progress as Made
     from foveal.curate.folder import Folder
     from foveal.curate.questions import StoredQuestion
+    from foveal.curate.rejudging import Score
     from foveal.curate.stages import Sieved
     from foveal.policy.base import Policy
     from foveal.policy.paid import Ledger
@@ -86,6 +87,7 @@ def run_sampling(
         ConfigError: There is no student, or another one was asked before.
     """
     from foveal.curate.folder import LEDGER, Passes
+    from foveal.curate.rejudging import rejudge
     from foveal.curate.sampling import count_left, sample
     from foveal.policy.paid import Ceiling, Ledger
 
@@ -98,9 +100,10 @@ def run_sampling(
         left = count_left(curation, step, questions, samples)
         with contextlib.closing(Ledger(run / LEDGER, {policy.name: who.price}, Ceiling())) as ledger:
             async with _asked(policy, who, chosen, prompt, tools, run, ledger) as asked:
+                again = await rejudge(run, chosen.reward, asked.score, before=lambda: curation.forget(step))
                 with asking_bar(step, left, ledger) as advance:
                     made = await sample(curation, step, asked, questions, samples, advance)
-            figures = _made([made], ledger)
+            figures = {"scored_again": again, **_made([made], ledger)}
         if unscored := sum(one.unscored for one in curation.verdicts(step, Passes).values()):
             figures["stopped"] = figures["stopped"] or f"{unscored} answers have no score: run foveal score {run} first"
         return figures
@@ -111,6 +114,8 @@ def run_sampling(
 
 async def run_synthesis(curation: "Folder", chosen: CurateSettings, questions: "Sequence[StoredQuestion]") -> Figures:
     """Let all teachers of the settings answer, within the ceiling.
+
+    What they have answered must be scored by the reward of the settings: `score_again`.
 
     Raises:
         ConfigError: Two teachers ask one model at different prices, or a teacher is another one than before.
@@ -136,6 +141,29 @@ async def run_synthesis(curation: "Folder", chosen: CurateSettings, questions: "
         return _made(list(made.values()), ledger)
 
 
+def score_again(curation: "Folder", chosen: CurateSettings) -> Figures:
+    """Score what the teachers have answered by the reward of the settings, where another one has scored it."""
+    from foveal.curate.rejudging import rejudge
+    from foveal.curate.synthesis import SYNTHESIS, run_of
+
+    async def work() -> int:
+        score = _scorer(chosen, curation.run(SYNTHESIS))
+        return sum([await rejudge(run_of(curation, who.name), chosen.reward, score) for who in chosen.teachers])
+
+    with logs():
+        return {"scored_again": asyncio.run(work())}
+
+
+def _scorer(chosen: CurateSettings, run: Path) -> "Score":
+    """Puts the reward of the settings onto trajectories; verdicts of a judge are kept in the run folder."""
+    from foveal.reward.judge import open_judge
+    from foveal.reward.score import scorer
+
+    if chosen.reward.judge is None:
+        return scorer(chosen.reward)
+    return scorer(chosen.reward, open_judge(chosen.reward.judge, os.environ.get(JUDGE_KEY) or api_key(), run))
+
+
 @contextlib.asynccontextmanager
 async def _asked(
     policy: "Policy",
@@ -149,8 +177,6 @@ async def _asked(
     """Somebody to ask, with tools that are closed behind him."""
     from foveal.asking import Asked, out_of_time
     from foveal.bench.scores import infrastructure
-    from foveal.reward.judge import open_judge
-    from foveal.reward.score import scorer
     from foveal.tools.opening import OpenedTools, open_tools
     from foveal.tools.session import Tools
 
@@ -163,9 +189,6 @@ async def _asked(
             "lower concurrency, or raise limits.wall_seconds",
         )
     opened = open_tools(chosen.tools, who.concurrency) if tools else OpenedTools(Tools(), None)
-    judge = (
-        open_judge(chosen.reward.judge, os.environ.get(JUDGE_KEY) or api_key(), run) if chosen.reward.judge else None
-    )
     try:
         if opened.sandbox is not None:
             await opened.sandbox.probe()  # rather now than at the first call of a model
@@ -177,7 +200,7 @@ async def _asked(
             temperature=who.temperature,
             concurrency=who.concurrency,
             seed=chosen.seed,
-            score=scorer(chosen.reward, judge),
+            score=_scorer(chosen, run),
             ledger=ledger if is_endpoint(who.policy) else None,
             limiter=open_limiter(who),
             # What is down or slow, be it endpoint, search or sandbox, says nothing about the question.
@@ -190,7 +213,7 @@ async def _asked(
 
 def _made(made: "Sequence[Made]", ledger: "Ledger") -> Figures:
     """What a session made and spent."""
-    figures: Figures = {"made": sum(one.made for one in made), "failed": sum(one.failed for one in made)}
+    figures: Figures = {name: sum(getattr(one, name) for one in made) for name in ("made", "failed", "given_up")}
     stopped = [one.stopped for one in made if one.stopped] or [one.error for one in made if one.error]
     spent = ledger.spent
     figures |= {"calls": spent.calls, "tokens": spent.tokens, "money": round(spent.money, 6)}

@@ -150,7 +150,7 @@ def _rates(folder: Folder, settings: CurateSettings) -> Iterator[CardRates]:
             step=step,
             counts=tuple(right[number] for number in range(most + 1)),
             fates=tuple(_fate(step, number, number / most, settings) for number in range(most + 1)),
-            unfinished=len(verdicts) - len(whole),
+            unfinished=sum(one.samples + one.given_up < samples for one in verdicts),
         )
 
 

@@ -34,13 +34,20 @@ class Verdict(Record):
 
 
 class Passes(Verdict):
-    """How often a model was right."""
+    """How often a model was right in the first so many answers."""
 
     samples: int
     """Answers that were scored."""
     right: int
     unscored: int = 0
     """Answers that wait for a judge."""
+    given_up: int = 0
+    """Answers that there will not be: asking for them kept failing."""
+
+    @property
+    def tries(self) -> int:
+        """Answers that were asked for, with or without success."""
+        return self.samples + self.unscored + self.given_up
 
     @property
     def rate(self) -> float:
@@ -100,6 +107,10 @@ class Folder:
                     ) from error
                 found[verdict.id] = verdict
         return found
+
+    def forget(self, step: str) -> None:
+        """Take away what a step found out: it has to be run again."""
+        self._file(step).unlink(missing_ok=True)
 
     def write_verdicts(self, step: str, verdicts: Iterable[Verdict]) -> None:
         """Put the verdicts of a step in place of those that there are; whole or not at all."""

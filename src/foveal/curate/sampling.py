@@ -2,16 +2,19 @@
 
 <step>/trajectories.jsonl   every answer, without its pictures
 <step>/asked.json           who was asked, and how: nobody else may go on with it
+<step>/failures.jsonl       what could not be answered (`curate.failing`)
 verdicts/<step>.jsonl       how often each question was answered right
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from foveal.asking import Asked, Attempt, Progress, ask_all
+from foveal.asking import Asked, Attempt, Progress, ask_all, number_of
+from foveal.curate.failing import given_up, note_failures
 from foveal.curate.folder import Folder, Passes, write_whole
 from foveal.curate.questions import StoredQuestion
 from foveal.errors import ConfigError
@@ -36,7 +39,7 @@ async def sample(
         step: Names the run and the verdicts.
         asked: Who is asked.
         questions: Those that the earlier steps let through.
-        samples: Answers to each; more than last time asks the missing ones.
+        samples: Answers to each; more than last time asks the missing ones, fewer counts the first.
         on_done: Called with every answer.
 
     Raises:
@@ -47,34 +50,50 @@ async def sample(
     remember(run, described(asked))
     with RunWriter(run, resume=True, pictures=False) as writer:
         done = {trajectory.id for trajectory in scan_run(run)}  # read while nobody else can write
-        progress = await ask_all(asked, _left(questions, samples, done), writer, on_done)
-    give_verdicts(folder, step)
+        progress = await ask_all(asked, _left(questions, samples, done | given_up(run)), writer, on_done)
+        note_failures(run, progress)
+    give_verdicts(folder, step, samples)
     return progress
 
 
-def passes(run: Iterable[Trajectory]) -> dict[str, Passes]:
-    """How often each question of a run was answered right."""
-    counts: dict[str, list[int]] = {}
+def passes(run: Iterable[Trajectory], samples: int, failed: Iterable[str] = ()) -> dict[str, Passes]:
+    """How often each question of a run was answered right.
+
+    Args:
+        run: The answers.
+        samples: Counts the first so many answers to each; later ones are there because there were to be more once.
+        failed: Attempts that were given up.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for trajectory in run:
-        count = counts.setdefault(trajectory.question.id, [0, 0, 0])
-        accuracy = trajectory.reward.get("accuracy")
-        if accuracy is None:
-            count[2] += 1
-        else:
-            count[0] += 1
-            count[1] += accuracy >= 1
-    return {name: Passes(id=name, samples=n, right=right, unscored=left) for name, (n, right, left) in counts.items()}
+        if _within(trajectory.id, samples):
+            accuracy = trajectory.reward.get("accuracy")
+            kind = "unscored" if accuracy is None else "right" if accuracy >= 1 else "wrong"
+            counts[trajectory.question.id][kind] += 1
+    for name in failed:
+        if _within(name, samples):
+            counts[name.rpartition("/")[0]]["given up"] += 1
+    return {
+        name: Passes(
+            id=name,
+            samples=count["right"] + count["wrong"],
+            right=count["right"],
+            unscored=count["unscored"],
+            given_up=count["given up"],
+        )
+        for name, count in counts.items()
+    }
 
 
 def count_left(folder: Folder, step: str, questions: Sequence[StoredQuestion], samples: int) -> int:
     """Answers that the step still has to ask for."""
-    done = {trajectory.id for trajectory in scan_run(folder.run(step))}
-    return sum(1 for _ in _left(questions, samples, done))
+    run = folder.run(step)
+    return sum(1 for _ in _left(questions, samples, {trajectory.id for trajectory in scan_run(run)} | given_up(run)))
 
 
-def give_verdicts(folder: Folder, step: str) -> None:
-    """Write how often each question was right, from the answers as they are scored now."""
-    found = passes(scan_run(folder.run(step)))
+def give_verdicts(folder: Folder, step: str, samples: int) -> None:
+    """Write how often each question was right in its first so many answers, as they are scored now."""
+    found = passes(scan_run(folder.run(step)), samples, given_up(folder.run(step)))
     names = (question.row.id for question in folder.questions())
     folder.write_verdicts(step, [found[name] for name in names if name in found])
 
@@ -109,6 +128,12 @@ def remember(run: Path, asked: Mapping[str, JsonValue]) -> None:
     if changed := [name for name in asked if before.get(name) != asked[name]]:
         what = ", ".join(f"{name} was {json.dumps(before.get(name))}" for name in changed)
         raise ConfigError(f"{run} was asked in another way: {what}", "set it back, or move that folder away")
+
+
+def _within(attempt: str, samples: int) -> bool:
+    """Whether an attempt is one of the first so many at its question."""
+    number = number_of(attempt)
+    return number is not None and number < samples
 
 
 def _left(questions: Sequence[StoredQuestion], samples: int, done: set[str]) -> Iterator[Attempt]:

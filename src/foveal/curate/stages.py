@@ -15,8 +15,14 @@ from foveal.curate.folder import Folder, Passes, Verdict
 from foveal.curate.leaks import CheckVerdict
 from foveal.curate.lots import by_lot
 from foveal.curate.questions import StoredQuestion
+from foveal.curate.rejudging import scored_otherwise
 from foveal.curate.settings import CurateSettings
 from foveal.errors import ConfigError
+from foveal.records import scan_run
+
+SOLVED = "solved"
+GIVEN_UP = "given up"
+"""Of questions that asking for kept failing."""
 
 
 class Sieved(NamedTuple):
@@ -50,6 +56,8 @@ class Verified(Verdict):
     """All trajectories of a question."""
 
     tries: tuple[VerifiedTry, ...]
+    given_up: int = 0
+    """Trajectories that there will not be: asking for them kept failing."""
 
     @property
     def good(self) -> list[VerifiedTry]:
@@ -83,19 +91,27 @@ class Stages:
         """Those that the student does not answer without tools."""
         most, samples = self.settings.difficulty.most_right, self.settings.difficulty.samples
         found = self._passes("difficulty", samples)
-        return self._sieve(
-            "difficulty", self.checked.kept, lambda one: "too easy" if found[one].right > most else None, found
-        )
+
+        def why(one: str) -> str | None:
+            return GIVEN_UP if found[one].given_up else "too easy" if found[one].right > most else None
+
+        return self._sieve("difficulty", self.checked.kept, why, found)
 
     @cached_property
     def unsolved(self) -> Sieved:
         """Those that the student does not solve with tools either: for the cold start."""
-        return self._sieve("benefit", self.hard.kept, lambda one: "solved" if self._solved(one) else None, self._helped)
+        found, least = self._passes("benefit", self.settings.benefit.samples), self.settings.benefit.least_right
+
+        def why(one: str) -> str | None:
+            return GIVEN_UP if found[one].given_up else SOLVED if found[one].right >= least else None
+
+        return self._sieve("benefit", self.hard.kept, why, found)
 
     @cached_property
     def solved(self) -> list[StoredQuestion]:
         """Those that it solves with tools."""
-        return [one for one in self.hard.kept if one.row.id in self.unsolved.dropped]
+        dropped = self.unsolved.dropped
+        return [one for one in self.hard.kept if dropped.get(one.row.id) == SOLVED]
 
     @cached_property
     def asked(self) -> list[StoredQuestion]:
@@ -130,6 +146,8 @@ class Stages:
 
         def why(one: str) -> str | None:
             rate = found[one].rate
+            if found[one].given_up:
+                return GIVEN_UP
             return "too hard" if rate < window.lowest else "too easy with tools" if rate > window.highest else None
 
         return _split("window", candidates, why, set(found))
@@ -138,16 +156,22 @@ class Stages:
         """Those that the model is asked that reinforcement learning starts from."""
         return [one for one in self.hard.kept if one.row.id not in learned]
 
-    @cached_property
-    def _helped(self) -> dict[str, Passes]:
-        return self._passes("benefit", self.settings.benefit.samples)
-
-    def _solved(self, question: str) -> bool:
-        return self._helped[question].right >= self.settings.benefit.least_right
-
     def _passes(self, step: str, samples: int) -> dict[str, Passes]:
-        """Verdicts that are whole: as many samples as the settings want, all of them scored."""
-        return {name: one for name, one in self.folder.verdicts(step, Passes).items() if one.samples >= samples}
+        """Verdicts that are whole: as many samples as the settings want, all of them scored or given up.
+
+        Raises:
+            ConfigError: They count more samples than the settings want, or others than their reward have scored them.
+        """
+        if step in self.settings.skip:
+            return {}
+        found = self.folder.verdicts(step, Passes)
+        fix = f"run foveal curate {step} again: it counts what is there, and asks nobody"
+        if (most := max((one.tries for one in found.values()), default=0)) > samples:
+            raise ConfigError(f"{step} has counted {most} samples, and {step}.samples is {samples} now", fix)
+        first = next(scan_run(self.folder.run(step)), None)
+        if first is not None and scored_otherwise(first, self.settings.reward):
+            raise ConfigError(f"the answers of {step} were scored by another [reward] than that of now", fix)
+        return {name: one for name, one in found.items() if one.samples + one.given_up >= samples}
 
     def _sieve(
         self,
@@ -186,4 +210,4 @@ def _split(step: str, questions: Sequence[StoredQuestion], why: Callable[[str], 
 def _why(verified: Verified) -> str:
     """The rule that the best trajectory broke."""
     fewest = min(verified.tries, key=lambda one: len(one.failures), default=None)
-    return fewest.failures[0].partition(":")[0] if fewest is not None else "no trajectory"
+    return fewest.failures[0].partition(":")[0] if fewest is not None else GIVEN_UP

@@ -9,17 +9,21 @@ it has tried often enough.
 
 import asyncio
 import dataclasses
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from foveal.asking import Asked, Attempt, Progress, each, make
+from foveal.asking import Asked, Attempt, Progress, each, make, number_of
+from foveal.curate.failing import given_up, note_failures
 from foveal.curate.folder import Folder
 from foveal.curate.questions import StoredQuestion
+from foveal.curate.rejudging import scored_otherwise
 from foveal.curate.sampling import described, remember
 from foveal.curate.settings import CurateSettings
 from foveal.curate.stages import Verified, VerifiedTry
 from foveal.curate.verification import failures, length
+from foveal.errors import ConfigError
 from foveal.records import RunWriter, scan_run
 from foveal.trajectory import Trajectory
 
@@ -71,10 +75,10 @@ async def _teach(
 ) -> Progress:
     progress, samples = Progress(), settings.synthesis.samples
     with RunWriter(run, resume=True) as writer:
-        done, settled = set(), set()  # read while nobody else can write
+        done, settled = given_up(run), set()  # read while nobody else can write
         for trajectory in scan_run(run):
             done.add(trajectory.id)
-            if not _wrong(trajectory, settings):
+            if _counts(trajectory.id, settings) and not _wrong(trajectory, settings):
                 settled.add(trajectory.question.id)
 
         def missing(question: StoredQuestion) -> list[Attempt]:
@@ -92,22 +96,31 @@ async def _teach(
 
         left = (question for question in questions if question.row.id not in settled and missing(question))
         await each(left, asked.concurrency, one, lambda: progress.stopped is not None)
+        note_failures(run, progress)
     return progress
 
 
 def verify(folder: Folder, settings: CurateSettings, questions: Sequence[StoredQuestion]) -> dict[str, Verified]:
-    """Judge every trajectory of the teachers by the rules, and write the verdicts.
+    """Judge the trajectories of the teachers by the rules, the first `synthesis.samples` of each; write the verdicts.
 
     Args:
         folder: The curation.
         settings: The rules.
         questions: Those that the teachers were asked.
+
+    Raises:
+        ConfigError: A trajectory was scored by another reward.
     """
     wanted = {question.row.id for question in questions}
     tries: dict[str, list[VerifiedTry]] = defaultdict(list)
     for teacher, trajectory in taught(folder, settings):
         name = trajectory.question.id
-        if name in wanted:
+        if name in wanted and _counts(trajectory.id, settings):
+            if scored_otherwise(trajectory, settings.reward):
+                raise ConfigError(
+                    f"{trajectory.id} of {teacher} was scored by another [reward] than that of now",
+                    "run foveal curate verify: it scores the trajectories again, and asks nobody",
+                )
             tries[name].append(
                 VerifiedTry(
                     id=name,
@@ -117,10 +130,16 @@ def verify(folder: Folder, settings: CurateSettings, questions: Sequence[StoredQ
                     failures=_wrong(trajectory, settings),
                 )
             )
+    gone = Counter(
+        name.rpartition("/")[0]
+        for teacher in settings.teachers
+        for name in given_up(run_of(folder, teacher.name))
+        if _counts(name, settings)
+    )
     found = {
-        question.row.id: Verified(id=question.row.id, tries=tuple(sorted(tries[question.row.id], key=_order)))
-        for question in questions
-        if question.row.id in tries
+        name: Verified(id=name, tries=tuple(sorted(tries[name], key=_order)), given_up=gone[name])
+        for name in (question.row.id for question in questions)
+        if name in tries or name in gone
     }
     folder.write_verdicts("verify", found.values())
     return found
@@ -137,5 +156,13 @@ def _wrong(trajectory: Trajectory, settings: CurateSettings) -> tuple[str, ...]:
     return () if "verify" in settings.skip else tuple(failures(trajectory, settings.verify))
 
 
-def _order(one: VerifiedTry) -> tuple[str, int]:
-    return one.teacher, int(one.trajectory.rpartition("/")[2])
+def _counts(attempt: str, settings: CurateSettings) -> bool:
+    """Whether a trajectory is one of the first so many of its teacher; what somebody has put there always is."""
+    number = number_of(attempt)
+    return number is None or number < settings.synthesis.samples
+
+
+def _order(one: VerifiedTry) -> tuple[str, float, str]:
+    """By teacher and try; what has no number comes last."""
+    number = number_of(one.trajectory)
+    return one.teacher, math.inf if number is None else number, one.trajectory

@@ -19,6 +19,29 @@ def test_thresholds_change_without_asking_again(world, config, curate, tmp_path)
     assert (figures["made"], figures["rows_out"]) == (12, 9), "more samples ask only the missing ones"
 
 
+def test_another_reward_scores_again_without_asking_and_later_steps_wait_for_that(
+    world, config, curate, tmp_path, capsys
+):
+    server, folder = world(), tmp_path / "curation"
+    file = config(server.url)
+    words = ("--skip", '["check", "benefit"]', "--synthesis.samples", "1")
+    for step in ("add", "difficulty", "synthesize"):
+        assert curate(step, file, folder, *words)[0] == 0
+    asked = sum(server.replies.values())
+    harsh = (*words, "--reward.rules", '["choice"]')  # no answer is right
+    for step in ("synthesize", "verify", "split"):
+        assert curate(step, file, folder, *harsh)[0] == 2
+        assert "foveal curate difficulty again: it counts what is there, and asks nobody" in capsys.readouterr().err
+    code, figures = curate("difficulty", file, folder, *harsh)
+    assert (code, figures["made"], figures["scored_again"], figures["rows_out"]) == (0, 0, 48, 12)
+    code, figures = curate("verify", file, folder, *harsh)
+    assert code == 0 and figures["scored_again"] == 18 and figures["dropped.wrong"] > 0 == figures["rows_out"]
+    assert curate("split", file, folder, *harsh)[1]["sft.train"] == 0
+    curate("difficulty", file, folder, *words)
+    assert curate("split", file, folder, *words, "--long-cot.share", "0")[1]["sft.train"] > 5
+    assert sum(server.replies.values()) == asked
+
+
 def test_answers_that_no_judge_has_scored_are_told_and_finished_later(world, config, curate, tmp_path, capsys):
     server, folder = world(), tmp_path / "curation"
     file, ask = config(server.url), server.reply
