@@ -3,6 +3,7 @@ import json
 import tracemalloc
 
 import pytest
+from pydantic import ValidationError
 
 from foveal.curate.folder import Passes
 from foveal.curate.leaks import CheckVerdict
@@ -135,6 +136,21 @@ def test_sizes_and_shares(curated):
     assert sum(reason == "over its share" for _, reason in places(folder).values()) == 4 + 2
     with pytest.raises(ConfigError, match=r"come to 0\.5"):
         split(folder, settings(balance={"sft": {"even": 0.25, "odd": 0.25}}))
+
+
+@pytest.mark.parametrize(("set_", "by"), [("sft", "family"), ("rl", "family"), ("rl", "domain")])
+def test_a_share_of_what_does_not_exist_is_refused_with_what_does(curated, set_, by):
+    folder = curated(settings())
+    there = "even, odd" if by == "family" else "other"
+    with pytest.raises(ConfigError, match=rf"balance.{set_} has a share for 'evn'[\s\S]*name one of {there}$"):
+        split(folder, settings(balance={"by": by, set_: {"evn": 0.5}}))
+    assert not folder.has("split")
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, 30])
+def test_a_share_is_of_one(share):
+    with pytest.raises(ValidationError, match=r"balance.sft.even"):
+        settings(balance={"sft": {"even": share}})
 
 
 @pytest.mark.parametrize(

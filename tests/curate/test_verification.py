@@ -89,6 +89,12 @@ def test_rules(trajectory, turns, broken):
         ("\u5317\u4eac", "So it is.", ["unused"]),
         ("cafe\u0301", "A caf\u00e9.", []),
         ("Stra\u00dfe", "STRASSE", []),
+        ("0.71834", "That is 0.72.", []),
+        ("0.71834", "That is 0.71.", ["unused"]),
+        ("0.71834", "That is 72 %.", []),
+        ("2145906", "About 2.1 million people.", []),
+        ("41.83", "So it is.", []),  # 42 is the answer
+        ("43.83", "So it is.", ["unused"]),
     ],
 )
 def test_a_result_is_used_in_any_script_and_spelling(trajectory, result, thought, broken):

@@ -1,7 +1,7 @@
 """Settings of curation: one file for the whole pipeline, a table for each step. No heavy import here."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,7 @@ from foveal.tools.settings import ToolSettings
 
 Filter = Literal["check", "difficulty", "benefit", "window", "verify"]
 """Steps that can be left out; each then lets everything pass."""
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AskedSettings(Settings):
@@ -137,9 +138,10 @@ class BalanceSettings(Settings):
     """Shares of the sets by a property of the question."""
 
     by: Literal["family", "domain", "source"] = "family"
-    sft: dict[str, float] = Field(default_factory=dict)
-    """Most of the cold-start set by value, as shares of 1; what is not named is not held back."""
-    rl: dict[str, float] = Field(default_factory=dict)
+    """Questions without it are `other`."""
+    sft: dict[str, Share] = Field(default_factory=dict)
+    """Most of the questions of the cold-start set by value; what is not named is not held back."""
+    rl: dict[str, Share] = Field(default_factory=dict)
     """The same for the set of reinforcement learning."""
 
 

@@ -16,8 +16,11 @@ from foveal.curate.questions import StoredQuestion
 from foveal.curate.sets import RL, SFT, chosen_tries, write_rl, write_sft
 from foveal.curate.settings import CurateSettings
 from foveal.curate.stages import Sieved, Stages
+from foveal.errors import ConfigError
 
 OVER = "over its share"
+MOST_NAMES = 20
+"""That an error tells of."""
 
 
 class Placed(Verdict):
@@ -48,9 +51,10 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
     Where the window asks a model of its own that was not asked yet, only the cold start is written.
 
     Raises:
-        ConfigError: A step was not run, or the shares of a set contradict each other.
+        ConfigError: A step was not run, or the shares of a set contradict each other, or are of what does not exist.
     """
     stages = Stages(folder, settings)
+    _check_shares(stages)
     parts = parts_of(stages.questions, settings.split.held_out, settings.seed)
     fitting, over = _balanced(stages.verified.kept, settings, settings.balance.sft, SFT)
     learned = _learned(stages, fitting)
@@ -96,15 +100,36 @@ def _places(
     return {name: Placed(id=name, set=None, part=None, reason=why) for name, why in reasons.items()}
 
 
+def _check_shares(stages: Stages) -> None:
+    """Make sure that all shares are of something that there is."""
+    balance = stages.settings.balance
+    known = {_property(one, stages.settings) for one in stages.questions}
+    for name, shares in ((SFT, balance.sft), (RL, balance.rl)):
+        if unknown := sorted(shares.keys() - known):
+            there = sorted(known)
+            more = f" and {len(there) - MOST_NAMES} more" if len(there) > MOST_NAMES else ""
+            raise ConfigError(
+                f"balance.{name} has a share for {unknown[0]!r}, and that is the {balance.by} of no question",
+                f"name one of {', '.join(there[:MOST_NAMES])}{more}",
+            )
+
+
+def _property(question: StoredQuestion, settings: CurateSettings) -> str:
+    """What the shares are by."""
+    by = settings.balance.by
+    value = question.row.family if by == "family" else question.row.meta.get(by)
+    return "other" if value is None else str(value)
+
+
 def _balanced(
     questions: Sequence[StoredQuestion], settings: CurateSettings, shares: Mapping[str, float], what: str
 ) -> tuple[list[StoredQuestion], set[str]]:
     """Questions within the shares, and the names of those over them."""
     if not shares:
         return list(questions), set()
-    by, groups = settings.balance.by, defaultdict[str, list[StoredQuestion]](list)
+    groups = defaultdict[str, list[StoredQuestion]](list)
     for question in questions:
-        groups[str(question.row.family if by == "family" else question.row.meta.get(by))].append(question)
+        groups[_property(question, settings)].append(question)
     sizes = within_shares({value: len(group) for value, group in groups.items()}, shares)
     kept = {one.row.id for value, group in groups.items() for one in by_lot(group, sizes[value], settings.seed, what)}
     return [one for one in questions if one.row.id in kept], {one.row.id for one in questions} - kept

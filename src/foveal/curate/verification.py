@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from foveal.curate.roundings import rounded
 from foveal.curate.settings import VerifySettings
 from foveal.parse import Malformed
 from foveal.protocol import PROFILES, parse_turn
@@ -87,21 +88,27 @@ def _habits(trajectory: Trajectory, settings: VerifySettings) -> Iterator[tuple[
 def _unused(trajectory: Trajectory) -> int | None:
     """The first turn whose result brought new words of which no later turn has any; None if there is none.
 
-    A result that is all pictures cannot be told to be unused by its words, nor one that says nothing new.
+    A number that was rounded is the same word. A result that is all pictures cannot be told to be unused by its words,
+    nor one that says nothing new.
     """
-    known = _words(trajectory.question.text)
+    texts = [_plain(turn.text) for turn in trajectory.turns]
+    known, answer = _plain(trajectory.question.text), _plain(trajectory.answer or "")
     for number, turn in enumerate(trajectory.turns, start=1):
-        known |= _words(turn.text)
-        new = _words(_said(turn.observation)) - known
-        later = " ".join(after.text for after in trajectory.turns[number:])
-        if new and not new & _words(later):
+        known = f"{known} {texts[number - 1]}"
+        found, later = _plain(_said(turn.observation)), " ".join(texts[number:])
+        new = _words(found) - _words(known)
+        if new and not new & _words(later) and not rounded(found, known, later, answer):
             return number
     return None
 
 
+def _plain(text: str) -> str:
+    """A text without regard to case, to how letters are composed, and to commas within numbers."""
+    return _THOUSANDS.sub("", unicodedata.normalize("NFKC", text).casefold())
+
+
 def _words(text: str) -> set[str]:
-    """Its words, without regard to case, to how letters are composed, and to commas within numbers."""
-    return set(_WORD.findall(_THOUSANDS.sub("", unicodedata.normalize("NFKC", text).casefold())))
+    return set(_WORD.findall(text))
 
 
 def _said(observation: Observation | None) -> str:
