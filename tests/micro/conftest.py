@@ -28,8 +28,13 @@ def real_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[LocalSandbox]:
+    started = LocalSandbox()
+    yield started
+    asyncio.run(started.aclose())
+
+
 @pytest.fixture
-def real_tools(real_index: Path) -> Iterator[Tools]:
-    sandbox = LocalSandbox()
-    yield world.tools(real_index, sandbox)
-    asyncio.run(sandbox.aclose())
+def real_tools(real_index: Path, sandbox: LocalSandbox) -> Tools:
+    return world.tools(real_index, sandbox)

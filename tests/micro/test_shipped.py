@@ -21,7 +21,7 @@ def test_the_weights_are_small(name: str):
 
 @pytest.mark.parametrize("name", CHECKPOINTS[1:])
 def test_the_trained_models_answer_held_out_questions_and_their_code_runs(real_tools: Tools, tmp_path: Path, name: str):
-    items = [(str(index), item) for index, item in enumerate(sample("test", 30, 100))]
+    items = [(str(index), item) for index, item in enumerate(sample("test", 15, 100))]
     policy = TransformersPolicy(checkpoint_folder(name))
     with RunWriter(tmp_path) as writer:
         figures = bench.figures(asyncio.run(bench.ask_all(policy, items, real_tools, writer)))

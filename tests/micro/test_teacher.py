@@ -58,19 +58,12 @@ def test_questions_are_dealt_to_teachers_by_identifier_alone(real_tools: Tools, 
     assert names[1].items() <= names[0].items()
 
 
-def test_a_trajectory_that_the_tools_led_astray_is_not_kept(tmp_path: Path):
+def test_a_trajectory_that_the_tools_led_astray_is_not_kept(sandbox: LocalSandbox, tmp_path: Path):
     """With edited documents the teacher finds edited facts, which are wrong for real questions."""
     world.build(tmp_path / "index", counterfactual())
-    sandbox = LocalSandbox()
     tools = world.tools(tmp_path / "index", sandbox)
-
-    async def run(writer: RunWriter) -> int:
-        kept = await synthesize.synthesize(asked(25), tools, writer)
-        await sandbox.aclose()
-        return kept
-
     with RunWriter(tmp_path / "run") as writer:
-        asyncio.run(run(writer))
+        asyncio.run(synthesize.synthesize(asked(25), tools, writer))
     kinds = {t.question.meta["kind"] for t in read_run(tmp_path / "run").trajectories}
     assert "density" not in kinds and "capital" not in kinds
     assert "product" in kinds or "sum" in kinds

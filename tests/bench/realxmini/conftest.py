@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,19 +22,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ask() -> Ask:
+def sandbox() -> Iterator[LocalSandbox]:
+    started = LocalSandbox()
+    yield started
+    asyncio.run(started.aclose())
+
+
+@pytest.fixture(scope="session")
+def ask(sandbox: LocalSandbox) -> Ask:
     """Runs the oracle, without a step, over some questions."""
 
     def answer(
         folder: Path, off: Hop | None = None, wanted: Callable[[StoredQuestion], bool] = lambda question: True
     ) -> Sequence[oracle.Verdict]:
-        async def run() -> Sequence[oracle.Verdict]:
-            sandbox = LocalSandbox()
-            try:
-                return await oracle.run(folder, sandbox, off, wanted)
-            finally:
-                await sandbox.aclose()
-
-        return asyncio.run(run())
+        return asyncio.run(oracle.run(folder, sandbox, off, wanted))
 
     return answer
