@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import dataclasses
 
 import pytest
@@ -97,10 +98,10 @@ def test_at_the_ceiling_nothing_more_is_asked_and_nothing_counts_as_failed(asked
         return (why := endpoint_failed(trajectory)) and f"endpoint: {why}"
 
     def session(calls):
-        ledger = Ledger(tmp_path / "ledger.sqlite", {}, Ceiling(calls=calls))
+        book = Ledger(tmp_path / "ledger.sqlite", {}, Ceiling(calls=calls))
         done = {t.id for t in read_run(tmp_path).trajectories} if (tmp_path / "trajectories.jsonl").exists() else set()
         left = [one for one in attempts(10, 1) if one.id not in done]
-        with RunWriter(tmp_path, resume=True, pictures=False) as writer:
+        with contextlib.closing(book) as ledger, RunWriter(tmp_path, resume=True, pictures=False) as writer:
             who = dataclasses.replace(asked(policy, ledger=ledger), failed=noted)
             return asyncio.run(ask_all(who, left, writer))
 

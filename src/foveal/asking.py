@@ -19,7 +19,7 @@ from aiolimiter import AsyncLimiter
 from foveal.agent import Agent
 from foveal.config import Limits, Sampling
 from foveal.policy.base import Policy
-from foveal.policy.paid import CeilingReached, Ledger, PaidPolicy
+from foveal.policy.paid import Ledger, PaidPolicy
 from foveal.protocol import Profile
 from foveal.records import RunWriter
 from foveal.tools.session import Tools
@@ -188,13 +188,9 @@ async def make(asked: Asked, attempt: Attempt, writer: RunWriter, progress: Prog
 
 
 def _used_up(asked: Asked) -> str | None:
-    """Why nothing more may be spent; None if there is room."""
-    try:
-        if asked.ledger is not None:
-            asked.ledger.check()
-    except CeilingReached as error:
-        return str(error)
-    return None
+    """Why nothing more may be spent; None if there was room so far."""
+    reached = asked.ledger.reached if asked.ledger is not None else None
+    return str(reached) if reached is not None else None
 
 
 async def each(

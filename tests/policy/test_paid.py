@@ -9,7 +9,7 @@ from PIL import Image
 from foveal.config import Sampling
 from foveal.errors import InputError, PolicyError
 from foveal.policy.base import Generation
-from foveal.policy.paid import Ceiling, CeilingReached, Ledger, PaidPolicy, Price, Spent
+from foveal.policy.paid import Ceiling, CeilingReached, Ledger, PaidPolicy, Price, Spent, read_spent
 from foveal.policy.scripted import ScriptedConversation
 from foveal.trajectory import ImagePart, ImageStore, Message, TextPart
 
@@ -132,12 +132,76 @@ def test_calls_under_way_count_towards_the_ceiling(ledger):
         book, inner = ledger(Ceiling(calls=1)), Slow()
         first = asyncio.create_task(talk(PaidPolicy(inner, book, "t1"), "a"))
         await started.wait()
-        with pytest.raises(CeilingReached):
-            await talk(PaidPolicy(inner, book, "t2"), "a")
+        second = asyncio.create_task(talk(PaidPolicy(inner, book, "t2"), "a"))
+        await asyncio.sleep(0.05)
+        assert not second.done() and book.reached is None, "the first may fail, and cost nothing"
         go.set()
         assert await first == ["reply 1"]
+        with pytest.raises(CeilingReached, match="1 of 1 calls"):
+            await second
+        assert book.reached is not None and len(inner.requests) == 1
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("ceiling", "per_reply"), [(Ceiling(money=0.02), 0.0005), (Ceiling(tokens=4000), 110)])
+def test_a_ceiling_is_not_passed_however_many_ask_at_once_and_its_room_is_used(ledger, ceiling, per_reply):
+    class Late(Paid):
+        def open(self, images, sampling):
+            conversation = super().open(images, sampling)
+            answer = conversation.generate
+
+            async def generate(max_tokens, stop):
+                await asyncio.sleep(0.001)
+                return await answer(max_tokens, stop)
+
+            conversation.generate = generate
+            return conversation
+
+    async def run():
+        inner, book = Late(), ledger(ceiling, {"teacher": Price(prompt=2.0, completion=30.0)})
+        talks = (talk(PaidPolicy(inner, book, str(n)), "a" * 150, limits=(20, ("</a>",))) for n in range(100))
+        ends = await asyncio.gather(*talks, return_exceptions=True)
+        return book, sum(isinstance(end, CeilingReached) for end in ends)
+
+    book, refused = asyncio.run(run())
+    name, most = ("money", ceiling.money) if ceiling.money else ("tokens", ceiling.tokens)
+    dearest = (166 * 2 + 20 * 30) / 1e6 if ceiling.money else 186
+    used = getattr(book.spent, name)
+    assert most - dearest < used <= most and refused == 100 - book.spent.calls
+    assert used == pytest.approx(book.spent.calls * per_reply) and "a reply may take" in str(book.reached)
+
+
+def test_pictures_count_by_their_size_and_text_by_its_bytes(tmp_path):
+    def ledger(number, ceiling):
+        return Ledger(tmp_path / str(number) / "ledger.sqlite", {}, ceiling)
+
+    store = ImageStore()
+    small, large = (store.put(Image.new("RGB", size)) for size in ((40, 40), (2000, 1500)))
+    for number, (message, tokens) in enumerate(
+        [(user("é" * 10), 36), (user("", small), 2016), (user("", small, large), 8016)]
+    ):
+        book = ledger(number, Ceiling(tokens=tokens + 8))
+        with pytest.raises(CeilingReached, match=f"0 of {tokens + 8} tokens, and a reply may take {tokens + 9}"):
+            asyncio.run(talk(PaidPolicy(Paid(), book, "t"), message))
+        book.close()
+        book = ledger(number, Ceiling(tokens=tokens + 9))
+        assert asyncio.run(talk(PaidPolicy(Paid(), book, "t"), message)) == ["reply 1"]
+        book.close()
+
+
+def test_one_process_at_a_time_pays_and_others_may_look(ledger, tmp_path):
+    prices = {"teacher": Price(prompt=2.0, completion=30.0)}
+    book, path = ledger(prices=prices), tmp_path / "some" / "ledger.sqlite"
+    asyncio.run(talk(PaidPolicy(Paid(), book, "t"), "a"))
+    with pytest.raises(InputError, match="another process is paying"):
+        ledger()
+    assert read_spent(path, prices) == book.spent and read_spent(path, {}).money == 0
+    book.close()
+    ledger().close()
+    (tmp_path / "no").write_text("no database, whatever its name " * 50)
+    with pytest.raises(InputError, match="no cannot be used"):
+        read_spent(tmp_path / "no", {})
 
 
 def test_a_failed_request_is_not_kept_and_the_next_try_asks_again(ledger):
@@ -145,7 +209,7 @@ def test_a_failed_request_is_not_kept_and_the_next_try_asks_again(ledger):
     with pytest.raises(PolicyError, match="down"):
         asyncio.run(talk(PaidPolicy(inner, book, "t"), "a", "b"))
     assert asyncio.run(talk(PaidPolicy(inner, book, "t"), "a", "b")) == ["reply 1", "reply 3"]
-    assert book.spent.calls == 2 and book.under_way == 0
+    assert book.spent.calls == 2
 
 
 def test_a_limiter_holds_requests_back_but_not_what_is_known(ledger):
@@ -160,19 +224,25 @@ def test_a_limiter_holds_requests_back_but_not_what_is_known(ledger):
     asyncio.run(run())
 
 
+async def ask(book, prompt=100, completion=10):
+    """Send a request, as far as the ledger is concerned."""
+    async with book.reserve("teacher", prompt, completion):
+        pass
+
+
 @pytest.mark.parametrize("ceiling", [Ceiling(tokens=9999), Ceiling(money=9.0)])
 def test_a_ceiling_that_nobody_can_count_for_is_told(ledger, ceiling):
     book = ledger()
     book.keep("1", "teacher", Generation("a", "stop", 100, 10))
     book.keep("2", "teacher", Generation("b", "stop", 100, None))
-    book.check()
+    asyncio.run(ask(book))
     book.close()
     for _ in range(2):
         book = ledger(ceiling)
         with pytest.raises(CeilingReached, match=r"1 replies came without[\s\S]*ceiling of calls"):
-            book.check()
+            asyncio.run(ask(book))
         book.close()
-    ledger(Ceiling(calls=3)).check()
+    asyncio.run(ask(ledger(Ceiling(calls=3))))
 
 
 def test_a_ledger_that_fails_on_the_way_says_so(ledger, tmp_path):

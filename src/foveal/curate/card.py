@@ -40,7 +40,7 @@ from foveal.curate.stages import Stages, Verified, VerifiedTry
 from foveal.curate.synthesis import SYNTHESIS, run_of
 from foveal.curate.verification import length
 from foveal.errors import ConfigError, RecordError
-from foveal.policy.paid import Ceiling, Ledger, Price
+from foveal.policy.paid import Price, read_spent
 from foveal.records import FILE, scan_run
 from foveal.reward.parts import response_tokens
 
@@ -240,9 +240,7 @@ def _spent(folder: Folder, settings: CurateSettings) -> Iterator[CardSpent]:
         for name, one in whom:
             if one is not None and (policy := _asked(run / name)) is not None:
                 prices[policy] = one.price
-        ledger = Ledger(run / LEDGER, prices, Ceiling())
-        spent = ledger.spent
-        ledger.close()
+        spent = read_spent(run / LEDGER, prices)
         if spent.calls:
             yield CardSpent(step=step, calls=spent.calls, tokens=spent.tokens, money=round(spent.money, 6))
 

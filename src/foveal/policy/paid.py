@@ -3,14 +3,19 @@
     ledger.sqlite   one row a reply: what was asked (a hash), what came back, and its tokens
 
 A run that was killed asks the same again, and gets from the ledger what was paid for already; only replies that were
-on their way at that moment are lost. The ledger also says what was spent so far, which is what a ceiling is held to.
+on their way at that moment are lost. The ledger also says what was spent so far, which is what a ceiling is held to:
+before a request is sent, the dearest reply that it can bring is set aside (`Ledger.reserve`).
 """
 
+import asyncio
 import contextlib
+import fcntl
+import functools
 import hashlib
 import json
+import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +33,13 @@ CREATE TABLE IF NOT EXISTS replies (
     prompt_tokens INTEGER, completion_tokens INTEGER
 ) WITHOUT ROWID
 """
+
+
+MESSAGE_TOKENS = 16
+"""Around a message, at most. Of its text there are no more tokens than bytes."""
+PICTURE_TOKENS = 2000
+PIXELS_PER_TOKEN = 500
+"""A picture counts as so many tokens, or as one for so many pixels, whichever is more."""
 
 
 class Price(Settings):
@@ -51,58 +63,87 @@ class Ceiling(Settings):
 
 
 class Spent(NamedTuple):
-    """What was spent so far."""
+    """What was spent, or may be."""
 
     calls: int
     tokens: int
     money: float
 
-    def reaches(self, ceiling: Ceiling) -> str | None:
-        """The first limit that is used up, in words; None if there is room."""
-        for name in ("calls", "tokens", "money"):
-            most, used = getattr(ceiling, name), getattr(self, name)
-            if most is not None and used >= most:
-                return f"{used:g} of {most:g} {name}"
-        return None
+    def plus(self, more: "Spent") -> "Spent":
+        """Both together."""
+        return Spent(self.calls + more.calls, self.tokens + more.tokens, self.money + more.money)
 
 
 class CeilingReached(PolicyError):
     """Nothing more may be spent: the rest waits for a higher ceiling."""
 
 
+def read_spent(path: Path, prices: dict[str, Price]) -> Spent:
+    """What a ledger has come to, whoever is at work on it; `prices` as of `Ledger`.
+
+    Raises:
+        InputError: The file is no ledger.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            return _spent(database, prices)[0]
+    except sqlite3.Error as error:
+        raise InputError(f"the ledger {path} cannot be used: {error}", "move it away") from error
+
+
+def _spent(database: sqlite3.Connection, prices: dict[str, Price]) -> tuple[Spent, int]:
+    """What was spent, and how many replies came without their tokens."""
+    spent, uncounted = Spent(0, 0, 0.0), 0
+    for policy, calls, prompt, completion, missing in database.execute(
+        "SELECT policy, COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), "
+        "COUNT(*) - COUNT(prompt_tokens + completion_tokens) FROM replies GROUP BY policy"
+    ):
+        spent, uncounted = spent.plus(_cost(prices, policy, calls, prompt, completion)), uncounted + missing
+    return spent, uncounted
+
+
+def _cost(prices: dict[str, Price], policy: str, calls: int, prompt: int, completion: int) -> Spent:
+    price = prices.get(policy, Price())
+    return Spent(calls, prompt + completion, (prompt * price.prompt + completion * price.completion) / 1e6)
+
+
 class Ledger:
-    """The replies of paid policies, in a SQLite file. One process writes to it at a time.
+    """The replies of paid policies, in a SQLite file. One process at a time: two would each spend up to the ceiling.
 
     Args:
         path: The file; made if it is not there.
         prices: By name of the policy; others cost nothing.
         ceiling: What may be spent in all, by all of them.
 
+    Attributes:
+        reached: Why a request was not sent; None as long as there was room for all.
+
     Raises:
-        InputError: The file is no ledger, or cannot be written.
+        InputError: The file is no ledger, or cannot be written, or another process has it.
     """
 
     def __init__(self, path: Path, prices: dict[str, Price], ceiling: Ceiling):
         self.prices, self.ceiling = prices, ceiling
-        self.under_way = 0
-        """Requests that were sent and are not answered yet."""
+        self.reached: CeilingReached | None = None
+        self._under_way: list[Spent] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._path, self._lock = path, -1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path.parent, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._database = sqlite3.connect(path, isolation_level=None)
             # What was committed outlives a killed process in either mode; FULL would wait for the disk at every reply.
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute(_SCHEMA)
-            rows = self._database.execute(
-                "SELECT policy, COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), "
-                "COUNT(*) - COUNT(prompt_tokens + completion_tokens) FROM replies GROUP BY policy"
-            ).fetchall()
+            self._spent, self._uncounted = _spent(self._database, prices)
         except (OSError, sqlite3.Error) as error:
+            if self._lock >= 0:
+                os.close(self._lock)
+            if isinstance(error, BlockingIOError):
+                raise InputError(f"another process is paying from the ledger {path}", "wait for it") from error
             raise InputError(f"the ledger {path} cannot be used: {error}", "name another folder") from error
-        self._path, self._spent, self._uncounted = path, Spent(0, 0, 0.0), 0
-        for policy, calls, prompt, completion, uncounted in rows:
-            self._add(policy, calls, prompt, completion)
-            self._uncounted += uncounted
 
     @property
     def spent(self) -> Spent:
@@ -126,26 +167,64 @@ class Ledger:
         """
         self._do("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", asked, policy, *reply)
         self._uncounted += reply.prompt_tokens is None or reply.completion_tokens is None
-        self._add(policy, 1, reply.prompt_tokens or 0, reply.completion_tokens or 0)
+        cost = _cost(self.prices, policy, 1, reply.prompt_tokens or 0, reply.completion_tokens or 0)
+        self._spent = self._spent.plus(cost)
 
-    def check(self) -> None:
-        """Make sure that another request may be sent.
+    @contextlib.asynccontextmanager
+    async def reserve(self, policy: str, prompt: int, completion: int) -> AsyncIterator[None]:
+        """Set the dearest that a request can come to aside while it is under way, `keep` included.
+
+        Where there is room for it only if those under way come to less than they can, it waits for them.
+
+        Args:
+            policy: Name of who is asked.
+            prompt: Tokens sent, at most.
+            completion: Tokens written, at most.
 
         Raises:
-            CeilingReached: What was spent, and as many calls as are under way, reach the ceiling; or it is one of
-                tokens or money, and nobody knows how many were spent.
+            CeilingReached: There is no room for it; or the ceiling is one of tokens or money, and nobody knows how many
+                were spent.
         """
-        if self._uncounted and (self.ceiling.tokens is not None or self.ceiling.money is not None):
-            raise CeilingReached(
-                f"a ceiling of tokens or money cannot be held: {self._uncounted} replies came without their counts",
-                "set a ceiling of calls in its place",
-            )
-        if used := self._spent._replace(calls=self._spent.calls + self.under_way).reaches(self.ceiling):
-            raise CeilingReached(f"the ceiling is reached: {used}", "raise it to go on")
+        wanted = _cost(self.prices, policy, 1, prompt, completion)
+        while True:
+            if self._uncounted and (self.ceiling.tokens is not None or self.ceiling.money is not None):
+                what = (
+                    f"a ceiling of tokens or money cannot be held: {self._uncounted} replies came without their counts"
+                )
+                self.reached = CeilingReached(what, "set a ceiling of calls in its place")
+            elif used := self._beyond(self._spent, wanted):
+                self.reached = CeilingReached(f"the ceiling is reached: {used}", "raise it to go on")
+            if self.reached is not None:
+                raise CeilingReached(self.reached.what, self.reached.fix)
+            if not self._beyond(functools.reduce(Spent.plus, self._under_way, self._spent), wanted):
+                break
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        self._under_way.append(wanted)
+        try:
+            yield
+        finally:
+            self._under_way.remove(wanted)
+            waiting, self._waiting = self._waiting, []
+            for turn in waiting:
+                if not turn.done():
+                    turn.set_result(None)
+
+    def _beyond(self, spent: Spent, wanted: Spent) -> str | None:
+        """The first limit that has no room for what is wanted, in words; None if all have."""
+        for name in Spent._fields:
+            most, used, more = (getattr(one, name) for one in (self.ceiling, spent, wanted))
+            if most is not None and (used >= most or used + more > most):
+                return f"{used:g} of {most:g} {name}" + ("" if used >= most else f", and a reply may take {more:g}")
+        return None
 
     def close(self) -> None:
         """Let go of the file. Safe to call twice."""
         self._database.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _do(self, query: str, *values: str | int | None) -> tuple[Any, ...] | None:
         """The first row of what a query gives."""
@@ -155,12 +234,6 @@ class Ledger:
             fix = "make room on the disk, and let one process write to it"
             raise InputError(f"the ledger {self._path} cannot be used: {error}", fix) from error
         return row
-
-    def _add(self, policy: str, calls: int, prompt: int, completion: int) -> None:
-        price = self.prices.get(policy, Price())
-        money = (prompt * price.prompt + completion * price.completion) / 1e6
-        was = self._spent
-        self._spent = Spent(was.calls + calls, was.tokens + prompt + completion, was.money + money)
 
 
 class PaidPolicy:
@@ -199,6 +272,8 @@ class PaidConversation:
         self._images, self._sampling = images, sampling
         self._hash = hashlib.sha256(begin.encode())
         self._messages: list[Message] = []
+        self._tokens = 0
+        """Of the messages, at most."""
         self._told = 0
         """Messages that the inner conversation has."""
         self._inner: Conversation | None = None
@@ -220,6 +295,8 @@ class PaidConversation:
         parts = [part.image.sha256 if isinstance(part, ImagePart) else [part.text] for part in message.parts]
         self._hash.update(json.dumps([message.role, parts]).encode())
         self._messages.append(message)
+        self._tokens += MESSAGE_TOKENS + len(message.text.encode(errors="replace"))
+        self._tokens += sum(max(PICTURE_TOKENS, ref.width * ref.height // PIXELS_PER_TOKEN) for ref in message.images)
 
     async def generate(self, max_tokens: int, stop: Sequence[str]) -> Generation:
         """The next turn, from the ledger or from the policy.
@@ -232,25 +309,21 @@ class PaidConversation:
         asked.update(json.dumps([max_tokens, list(stop)]).encode())
         reply = self._ledger.find(asked.hexdigest())
         if reply is None:
-            reply = await self._ask(max_tokens, stop)
-            self._ledger.keep(asked.hexdigest(), self._policy.name, reply)
+            room = self._ledger.reserve(self._policy.name, self._tokens, max_tokens)
+            async with self._limiter or contextlib.nullcontext(), room:
+                reply = await self._ask(max_tokens, stop)
+                self._ledger.keep(asked.hexdigest(), self._policy.name, reply)
             self._told += 1  # the inner conversation has its own reply
         self._add(Message(role="assistant", parts=(TextPart(text=reply.text),)))
         return reply
 
     async def _ask(self, max_tokens: int, stop: Sequence[str]) -> Generation:
-        async with self._limiter or contextlib.nullcontext():
-            self._ledger.check()
-            self._ledger.under_way += 1
-            try:
-                if self._inner is None:
-                    self._inner = self._policy.open(self._images, self._sampling)
-                for message in self._messages[self._told :]:
-                    await self._inner.append(message)
-                self._told = len(self._messages)
-                return await self._inner.generate(max_tokens, stop)
-            finally:
-                self._ledger.under_way -= 1
+        if self._inner is None:
+            self._inner = self._policy.open(self._images, self._sampling)
+        for message in self._messages[self._told :]:
+            await self._inner.append(message)
+        self._told = len(self._messages)
+        return await self._inner.generate(max_tokens, stop)
 
     def tokens(self) -> Tokens | None:
         """None: endpoints do not give token ids."""
