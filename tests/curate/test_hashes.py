@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from foveal.curate.hashes import REACH, HashIndex, HashTable, PictureHash, perceptual_hash
-from foveal.curate.nearness import Rows
+from foveal.curate.nearness import Rows, groups
 
 
 def bits(count, size, rng):
@@ -63,3 +63,21 @@ def test_the_hash_is_the_same_for_ever():
 
 
 GOLDEN = (13346512797677039, 380301686)
+
+
+def test_groups_are_those_of_all_pairs_and_their_chains():
+    rng = np.random.default_rng(6)
+    hashes = []
+    for _ in range(700):
+        last = hashes[-1] if hashes and rng.random() < 0.6 else PictureHash(bits(32, 64, rng), bits(128, 256, rng))
+        hashes.append(PictureHash(last.coarse ^ bits(2, 64, rng), last.fine ^ bits(10, 256, rng)))
+    hashes += hashes[100:700:50]
+    expected = list(range(len(hashes)))
+    for one in range(len(hashes)):
+        for other in range(one):
+            coarse = (hashes[one].coarse ^ hashes[other].coarse).bit_count()
+            if coarse <= REACH and (hashes[one].fine ^ hashes[other].fine).bit_count() <= 24:
+                old, new = sorted((expected[one], expected[other]), reverse=True)
+                expected = [new if first == old else first for first in expected]
+    assert groups(hashes, 24) == expected and 100 < len(set(expected)) < 600
+    assert groups(hashes, -1) == [*range(700), *range(100, 700, 50)] and groups([], 24) == []

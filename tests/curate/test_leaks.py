@@ -184,3 +184,12 @@ def test_the_order_of_rows_does_not_change_what_is_found(make):
     rows = [("What?", scene(seed)) for seed in range(6)] + [("What?", jpeg(scene(seed))) for seed in range(6)]
     random.Random(1).shuffle(rows)
     assert sum(verdict.duplicate is not None for verdict in verdicts(make("out", *rows))) == 6
+
+
+def test_pictures_of_a_folder_made_by_hand_may_have_any_name(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for name in ("a", "photo 1", "0" * 63):
+        scene(len(name)).save(tmp_path / "pictures" / f"{name}.png")
+    rows = [{"id": n, "text": "What?", "images": [f"pictures/{n}.png"]} for n in ("a", "photo 1", "0" * 63)]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert check(tmp_path, []) == 3

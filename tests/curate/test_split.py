@@ -2,7 +2,9 @@ import asyncio
 import json
 import tracemalloc
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from foveal.curate.folder import Passes
@@ -218,6 +220,28 @@ def test_parts_do_not_share_a_picture_and_a_new_cut_replaces_the_old_one(curated
     split(folder, settings())
     assert not read_run(folder.path / "sft" / "held_out").trajectories
     assert not (folder.path / "rl" / "held_out.jsonl").exists() and not list(folder.path.glob("*.part"))
+
+
+def test_a_picture_in_another_format_and_size_is_in_the_same_part(curated):
+    folder = curated(settings(), 24)
+    rng, pictures = np.random.default_rng(0), folder.path / "pictures"
+    for pair in range(6):
+        scene = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8)).resize(
+            (240, 240), Image.Resampling.BICUBIC
+        )
+        scene.save(pictures / f"{2 * pair}.png")
+        scene.resize((160, 160)).save(pictures / f"{2 * pair + 1}.png", "JPEG", quality=60)
+    ways = set()
+    for seed in range(6):
+        chosen = settings(split={"held_out": 0.5}, seed=seed, skip=["check", "difficulty"])
+        names = [one.row.id for one in folder.questions()]
+        folder.write_verdicts("benefit", [Passes(id=name, samples=8, right=4) for name in names])
+        split(folder, chosen)
+        part = {name: one.part for name, one in folder.verdicts("split", Placed).items()}
+        for pair in range(6):
+            ways.add(part[f"q{4 * pair}"])
+            assert len({part[f"q{4 * pair + number}"] for number in range(4)}) == 1
+    assert ways == {"train", "held_out"}
 
 
 def test_a_window_of_its_own_model_asks_what_the_cold_start_did_not_learn(curated):

@@ -75,8 +75,10 @@ class KeptHashes:
         return found
 
     def _hash(self, path: Path) -> tuple[bytes, PictureHash]:
-        if path.parent == self._own and (known := self._known.get(bytes.fromhex(path.stem))):
-            return bytes.fromhex(path.stem), known
+        if path.parent == self._own and re.fullmatch("[0-9a-f]{64}", path.stem):
+            digest = bytes.fromhex(path.stem)
+            if (known := self._known.get(digest)) is not None:
+                return digest, known
         try:
             data = path.read_bytes()
             digest = hashlib.sha256(data).digest()

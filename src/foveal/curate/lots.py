@@ -44,8 +44,17 @@ def within_shares(counts: Mapping[str, int], shares: Mapping[str, float]) -> dic
     return kept
 
 
-def parts_of(questions: Sequence[StoredQuestion], held_out: float, seed: int) -> dict[str, Part]:
-    """The part of every question; questions that share a picture, over however many others, share the part."""
+def parts_of(
+    questions: Sequence[StoredQuestion], held_out: float, seed: int, alike: Mapping[str, str] | None = None
+) -> dict[str, Part]:
+    """The part of every question; questions that share a picture, over however many others, share the part.
+
+    Args:
+        questions: All of them.
+        held_out: Share of the part of that name.
+        seed: Of the lots.
+        alike: For pictures that look the same one name; by default every picture looks like itself alone.
+    """
     leader: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -53,14 +62,17 @@ def parts_of(questions: Sequence[StoredQuestion], held_out: float, seed: int) ->
             name = above
         return name
 
+    def names(question: StoredQuestion) -> list[str]:
+        shown = [alike.get(image, image) if alike else image for image in question.row.images]
+        return [f"picture {image}" for image in shown] or [f"question {question.row.id}"]
+
     for question in questions:
-        names = [f"picture {image}" for image in question.row.images] or [f"question {question.row.id}"]
-        first = find(names[0])
-        for other in names[1:]:
+        first, *others = names(question)
+        for other in others:
             one, two = sorted((find(first), find(other)))
             leader[two] = one
     parts: dict[str, Part] = {}
     for question in questions:
-        name = f"picture {question.row.images[0]}" if question.row.images else f"question {question.row.id}"
-        parts[question.row.id] = "held_out" if lot(seed, "held_out", find(name)) < held_out else "train"
+        leading = find(names(question)[0])
+        parts[question.row.id] = "held_out" if lot(seed, "held_out", leading) < held_out else "train"
     return parts

@@ -10,6 +10,8 @@ import numpy as np
 from foveal.curate.hashes import HashIndex, HashTable, Numbers, PictureHash, Words
 from foveal.curate.texts import FLOOR, KnownText, TextIndex
 
+CHUNK = 1024
+"""Pictures that are compared with all others at a time."""
 _NONE = PictureHash(0, 0)
 
 
@@ -67,6 +69,34 @@ class Rows:
                 distance, other_place = int(packed) >> 32, int(packed) & 0xFFFFFFFF
                 found[int(self._places[start + asked_place])] = Near(int(self._places[other_place]), distance)
         return found
+
+
+def groups(pictures: Sequence[PictureHash], farthest: int) -> list[int]:
+    """For every picture the first one of its group: all that are near to one another, over however many others.
+
+    Args:
+        pictures: Their hashes.
+        farthest: Bits of 256 in which two may differ that are near.
+    """
+    leader: dict[int, int] = {}
+
+    def find(place: int) -> int:
+        while (above := leader.setdefault(place, place)) != place:
+            leader[place] = place = leader.setdefault(above, above)
+        return place
+
+    places: dict[PictureHash, int] = {}
+    for place, picture in enumerate(pictures):
+        places.setdefault(picture, place)
+    table, firsts = HashTable(list(places)), list(places.values())
+    index = HashIndex(table)
+    for start in range(0, len(firsts), CHUNK):
+        for pairs in index.near(table.part(start, start + CHUNK)):
+            near = (pairs.distances <= farthest) & (pairs.found < pairs.asked + start)
+            for one, other in zip((pairs.asked[near] + start).tolist(), pairs.found[near].tolist(), strict=True):
+                low, high = sorted((find(firsts[one]), find(firsts[other])))
+                leader[high] = low
+    return [find(places[picture]) for picture in pictures]
 
 
 class Benchmarks:

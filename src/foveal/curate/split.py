@@ -10,8 +10,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from foveal.curate.folder import Folder, Verdict
+from foveal.curate.folder import VERDICTS, Folder, Verdict
+from foveal.curate.hashing import KeptHashes
+from foveal.curate.leaks import PICTURES
 from foveal.curate.lots import Part, by_lot, lot, parts_of, within_shares
+from foveal.curate.nearness import groups
 from foveal.curate.questions import StoredQuestion
 from foveal.curate.sets import RL, SFT, chosen_tries, write_rl, write_sft
 from foveal.curate.settings import CurateSettings
@@ -55,7 +58,8 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
     """
     stages = Stages(folder, settings)
     _check_shares(stages)
-    parts = parts_of(stages.questions, settings.split.held_out, settings.seed)
+    alike = _alike(stages) if settings.split.held_out else None
+    parts = parts_of(stages.questions, settings.split.held_out, settings.seed, alike)
     fitting, over = _balanced(stages.verified.kept, settings, settings.balance.sft, SFT)
     learned = _learned(stages, fitting)
     sieves, wanted = [stages.checked, stages.hard, stages.verified], list[StoredQuestion]()
@@ -73,6 +77,18 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
     asked = write_rl(folder, wanted, parts)
     folder.write_verdicts("split", [places[one.row.id] for one in stages.questions])
     return Sets(taught, reasoning, asked, len({one.row.id for one in waiting}))
+
+
+def _alike(stages: Stages) -> dict[str, str]:
+    """For every picture the first of those that look nearly the same, as `check` would tell.
+
+    A copy in another format or size must not be in the other part. Hashes that are not kept yet are made.
+    """
+    path, distance = stages.folder.path, stages.settings.check.duplicate_distance
+    names = sorted({name for one in stages.questions for name in one.row.images})
+    kept = KeptHashes(path / VERDICTS, path / PICTURES)
+    hashes = [hashed for (hashed,) in kept.of([path / name] for name in names)]
+    return {name: names[first] for name, first in zip(names, groups(hashes, distance), strict=True)}
 
 
 def _learned(stages: Stages, questions: Sequence[StoredQuestion]) -> list[StoredQuestion]:
