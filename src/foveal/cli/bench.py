@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from foveal.asking import Progress
     from foveal.bench.benchmark import Benchmark
     from foveal.bench.run import Plan
-    from foveal.bench.settings import BenchSettings, BenchToolSettings, Mode
+    from foveal.bench.settings import BenchSettings, Mode
     from foveal.protocol import Profile
-    from foveal.tools.sandbox import LocalSandbox
-    from foveal.tools.session import Tools
     from foveal.trajectory import Trajectory
 
 SHOWN_PROBLEMS = 3
@@ -217,6 +215,7 @@ async def _ask(
     Returns:
         Why that came to an end too early; None if it did not.
     """
+    from foveal.bench.opening import open_offered
     from foveal.bench.run import LEDGER, Who, count_left, modes
     from foveal.bench.run import run as run_benchmark
     from foveal.policy.paid import Ledger
@@ -224,7 +223,7 @@ async def _ask(
 
     with console.status("opening the model"):
         policy = open_asked(settings)
-        opened = _tools(benchmark, settings.tools, settings.concurrency)
+        opened = open_offered(benchmark, settings.tools, settings.concurrency)
     judge = None
     if settings.judge is not None and benchmark.judge:
         judge = open_judge(settings.judge, os.environ.get(JUDGE_KEY) or api_key(), folder)
@@ -266,47 +265,3 @@ def _bare(settings: "BenchSettings") -> "Profile":
     if prompt is None:
         prompt = settings.prompt.model_copy(update={"profile": "foveal", "system_prompt": None})
     return open_profile(prompt)
-
-
-class _Opened(NamedTuple):
-    tools: "Tools"
-    sandbox: "LocalSandbox | None"
-    why: str
-
-
-def _tools(benchmark: "Benchmark", settings: "BenchToolSettings", sessions: int) -> _Opened:
-    """The tools of the settings, or of the benchmark's policy.
-
-    Raises:
-        ConfigError: A search is to be offered and there is nowhere to search, or the other way round.
-        InputError: What is to be searched cannot be opened.
-    """
-    from foveal.tools.opening import open_tools
-    from foveal.tools.session import Tools
-
-    own = benchmark.tools.names
-    offered = own if settings.offer is None else settings.offer
-    if (settings.search or settings.live) and not {"search", "image_search"} & set(offered):
-        raise ConfigError(
-            f"{benchmark.title} is asked with {', '.join(offered) or 'no tools'}, and where to search is named",
-            """leave it out, or turn search on: --tools.offer '["code", "search"]'""",
-        )
-    tools, sandbox = open_tools(settings.model_copy(update={"code": "code" in offered}), sessions)
-    for tool in offered:
-        if tool not in tools.offered:
-            rest = ", ".join(f'"{name}"' for name in offered if name in tools.offered)
-            raise ConfigError(
-                f"{benchmark.title} is asked with {tool}, and what is searched has none"
-                if tools.text or tools.image
-                else f"{benchmark.title} is asked with {tool}, and there is nowhere to search",
-                "name an index folder (--tools.search DIR) or a provider (--tools.live.provider NAME); "
-                f"or turn it off: --tools.offer '[{rest}]'",
-            )
-    tools = Tools(
-        code=tools.code,
-        text=tools.text if "search" in offered else None,
-        image=tools.image if "image_search" in offered else None,
-        k=tools.k,
-    )
-    by_hand = f"chosen by hand; the benchmark itself has {', '.join(own)}"
-    return _Opened(tools, sandbox, benchmark.tools.why if set(offered) == set(own) else by_hand)

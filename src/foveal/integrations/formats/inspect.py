@@ -47,7 +47,7 @@ def read(source: Path) -> Iterator[Task | Reject]:
     Raises:
         InputError: There is none.
     """
-    return read_rows(source, [".jsonl", ".json"], (), _task)
+    return read_rows(source, [".jsonl", ".json"], (), read_sample)
 
 
 def _sample(task: Task, folder: Path) -> dict[str, Any]:
@@ -81,7 +81,12 @@ def _choices(task: Task) -> tuple[list[str], list[str]]:
     return list(options.values()), sorted({letter for letter in letters if letter})
 
 
-def _task(where: Where, sample: Row) -> Task:
+def read_sample(where: Where, sample: Row) -> Task:
+    """The question of a sample.
+
+    Raises:
+        Unfit: It is more than a question, or a picture of it is out of reach.
+    """
     text, pictures = _input(where, sample.get("input"))
     metadata = fields(sample, "metadata")
     known = read_about(_json(metadata["foveal"])) if "foveal" in metadata else None

@@ -1,0 +1,94 @@
+"""The adapter with inspect-ai itself, which cannot stand beside the packages of development: `make check-inspect`.
+
+The model is inspect's mock. Rows are those of V*, as lmms-eval reads them.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from inspect_ai import eval as inspect_eval
+from inspect_ai.log import EvalLog
+from inspect_ai.model import ModelOutput, ModelUsage, get_model
+from PIL import Image
+
+from foveal.errors import ConfigError
+from foveal.integrations.inspect import agent, bench
+
+LOOK = "<think>I look.</think>\n<code>\n```python\ndisplay(image_1.crop((0, 0, 8, 8)))\nprint(6 * 7)\n```\n</code>"
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = []
+    for number in range(4):
+        Image.new("RGB", (64, 48), (20 * number, 0, 99)).save(folder / f"{number}.png")
+        text = f"What is on board {number}?\n(A) one\n(B) two\n(C) three\n(D) four\nAnswer with the option's letter."
+        row = {"question_id": str(number), "image": f"{number}.png", "text": text, "label": "ABCD"[number]}
+        rows.append({**row, "category": "boards"})
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def model(messages, tools, choice, config) -> ModelOutput:
+    """Looks first at board 1, never answers on board 2, is refused on board 3; else it answers A."""
+    assert config.stop_seqs and config.max_tokens
+    text = " ".join(message.text for message in messages)
+    number = int(text.partition("on board ")[2][0])
+    if number == 3:
+        return ModelOutput(model="m", error="refused", usage=ModelUsage())
+    looked = len(messages) > 2
+    said = LOOK if number == 2 or (number == 1 and not looked) else f"<answer>{'B' if looked and '42' in messages[-1].text else 'A'}</answer>"
+    # As endpoints do: the stop string is left out.
+    output = ModelOutput.from_content("m", said.removesuffix("</code>").removesuffix("</answer>"))
+    output.usage = ModelUsage(input_tokens=50, output_tokens=5, total_tokens=55)
+    return output
+
+
+def run(tmp_path: Path, data: Path, **given) -> EvalLog:
+    (tmp_path / "config.toml").write_text("[limits]\nmax_turns = 2\n")
+    task = bench("vstar", data=str(data), config=str(tmp_path / "config.toml"), **given)
+    (log,) = inspect_eval(
+        task,
+        model=get_model("mockllm/model", custom_outputs=model),
+        log_dir=str(tmp_path / "logs"),
+        display="none",
+        max_samples=2,
+    )
+    return log
+
+
+def test_a_benchmark_from_question_to_log(data, tmp_path):
+    log = run(tmp_path, data)
+    assert log.status == "success" and log.eval.task == "vstar"
+    found = {sample.id: sample for sample in log.samples}
+    scores = {name: one.scores["rule"] for name, one in found.items() if one.scores}
+    assert {name: one.value for name, one in scores.items()} == {"0": 1.0, "1": 1.0, "2": 0.0}
+    assert found["3"].error is not None and "no measurement: endpoint" in found["3"].error.message
+    assert log.results.scores[0].metrics["mean"].value == pytest.approx(2 / 3)
+    about = {name: one.metadata for name, one in scores.items()}
+    assert [about[name]["stop_reason"] for name in "012"] == ["answered", "answered", "max_turns"]
+    assert [about[name]["calls"] for name in "012"] == [0, 1, 2] and about["1"]["operations"] == ["crop"]
+    roles = [message.role for message in found["1"].messages]
+    assert roles == ["system", "user", "assistant", "tool", "assistant"]
+    assert found["1"].messages[2].tool_calls[0].function == "code"
+    assert [part.type for part in found["1"].messages[3].content] == ["text", "image"]
+    assert found["1"].messages[2].text.endswith("</code>") and scores["1"].answer == "B"
+    assert len([event for event in found["1"].events if event.event == "model"]) == 2
+
+
+def test_a_draw_is_that_of_foveal_bench(data, tmp_path):
+    ids = {sample.id for sample in run(tmp_path, data, n=2, seed=5).samples}
+    assert ids < {sample.id for sample in run(tmp_path, data, n=3, seed=5).samples} and len(ids) == 2
+
+
+def test_settings_without_effect_are_refused(data, tmp_path):
+    (tmp_path / "other.toml").write_text("repeats = 3\n")
+    with pytest.raises(ConfigError, match="repeats has no effect here"):
+        bench("vstar", data=str(data), config=str(tmp_path / "other.toml"))
+    with pytest.raises(ConfigError, match="there is nowhere to search"):
+        agent("realx")
+    with pytest.raises(ConfigError, match="there is no benchmark"):
+        bench("none")
