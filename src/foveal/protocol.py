@@ -150,6 +150,8 @@ def render_observation(profile: Profile, observation: Observation) -> tuple[Part
         return (TextPart(text=f"Error: {observation.error.message}"),)
     if observation.cell is not None:
         return _render_cell(profile, observation.cell)
+    if observation.tool == "visit":
+        return _render_page(observation)
     return tuple(_render_hits(profile, observation, observation.hits or ()))
 
 
@@ -193,6 +195,13 @@ def _render_hits(profile: Profile, observation: Observation, hits: Sequence[Sear
         yield TextPart(text=f"{text}</tool_response>")
     else:
         yield TextPart(text=f"{text}\n</tool_response>")
+
+
+def _render_page(observation: Observation) -> tuple[Part, ...]:
+    [page] = observation.hits or ()
+    return (
+        TextPart(text=f"<tool_response>\nThe page at '{observation.query}':\n\n{_text_hit(page)}\n</tool_response>"),
+    )
 
 
 def _text_hit(hit: SearchHit) -> str:

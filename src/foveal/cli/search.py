@@ -25,10 +25,11 @@ def search(
     box: str | None = None,
     provider: str | None = None,
     index: Path | None = None,
+    visit: str | None = None,
     k: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> None:
-    """Search for words or for a picture, as the model's tools do.
+    """Search for words or for a picture, or read a page, as the model's tools do.
 
     Args:
         query: Words to search for.
@@ -37,10 +38,15 @@ def search(
         provider: A live provider: serper, serpapi, brave, tavily, exa or searxng, its key in the environment; or a TOML
             file of settings.
         index: An index folder made by foveal index build, in place of a provider.
+        visit: The address of a page to read, in place of a search.
         k: How many hits; by default 5, or as the settings say.
         json_file: Write the hits to this file.
     """
     check_writable(json_file)
+    if visit is not None:
+        if query or image or provider or index:
+            raise InputError("a page is read without searching", "give --visit URL alone")
+        return _visit(visit, json_file)
     if bool(query and query.strip()) == (image is not None):
         raise InputError(
             "name words or a picture to search for", 'foveal search "QUERY", or: foveal search --image FILE'
@@ -79,6 +85,20 @@ def search(
             "hits": [hit.model_dump(mode="json") for hit in hits],
         }
         write_json(json_file, result)
+
+
+def _visit(url: str, json_file: Path | None) -> None:
+    """Read a page and print it."""
+    from foveal.tools.search.settings import VisitSettings
+    from foveal.tools.search.visit import open_visitor
+
+    console = Console(highlight=False, emoji=False)
+    reader = open_visitor(VisitSettings())
+    with logs(), console.status("reading"):
+        page = asyncio.run(reader.visit(url))
+    print_hits(console, [page])
+    if json_file is not None:
+        write_json(json_file, {"from": reader.name, "url": url, "hits": [page.model_dump(mode="json")]})
 
 
 def _picture(file: Path | None, box: str | None) -> "Image.Image | None":

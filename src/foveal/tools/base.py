@@ -62,6 +62,19 @@ class TextSearch(Protocol):
         """
 
 
+class Visitor(Protocol):
+    """A reader of pages."""
+
+    name: str
+
+    async def visit(self, url: str) -> SearchHit:
+        """The page at an address: its title, date, final address, and its main text as snippet.
+
+        Raises:
+            SearchError: It cannot be had, or has no text.
+        """
+
+
 class ImageSearch(Protocol):
     """An image search provider or index."""
 

@@ -7,6 +7,7 @@ from foveal.tools.base import ImageSearch, TextSearch
 from foveal.tools.sandbox import LocalSandbox
 from foveal.tools.search.folder import open_index
 from foveal.tools.search.live import open_live
+from foveal.tools.search.visit import open_visitor
 from foveal.tools.session import Tools
 from foveal.tools.settings import ToolSettings
 
@@ -29,6 +30,7 @@ def open_tools(settings: ToolSettings, sessions: int) -> OpenedTools:
     Raises:
         InputError: The index folder, or the file of recorded answers, cannot be used.
         ConfigError: The key of the live provider is not in the environment.
+        MissingDependency: Pages are to be read, and trafilatura is not installed.
     """
     text: TextSearch | None = None
     image: ImageSearch | None = None
@@ -40,4 +42,5 @@ def open_tools(settings: ToolSettings, sessions: int) -> OpenedTools:
     sandbox = None
     if settings.code:
         sandbox = LocalSandbox(max_sessions=sessions, unsafe_allow_unsandboxed=settings.unsafe_allow_unsandboxed)
-    return OpenedTools(Tools(code=sandbox, text=text, image=image, k=settings.hits), sandbox)
+    visitor = None if settings.visit is None else open_visitor(settings.visit)
+    return OpenedTools(Tools(code=sandbox, text=text, image=image, k=settings.hits, visitor=visitor), sandbox)

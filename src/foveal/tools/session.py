@@ -3,6 +3,7 @@
 - `code` runs in a sandbox session that starts at the first code call and keeps its variables. If the sandbox fails,
   the next call starts another session, with the pictures of the question loaded again.
 - `search` takes `{"query": str}`.
+- `visit` takes `{"url": str}`, and gives one hit: the page.
 - `image_search` takes, both optional, `{"image": "image_2" or a variable of the code session}` and
   `{"box": [x0, y0, x1, y1]}` in pixels of that picture. Without arguments it searches for the whole of `image_1`.
 
@@ -20,13 +21,14 @@ from PIL import Image
 from pydantic import JsonValue
 
 from foveal.errors import FovealError, IsolationError, SandboxError, SearchError
-from foveal.tools.base import Cell, CodeSandbox, CodeSession, ImageSearch, TextSearch
+from foveal.tools.base import Cell, CodeSandbox, CodeSession, ImageSearch, TextSearch, Visitor
 from foveal.trajectory import CellResult, ImageRef, ImageStore, Observation, ToolCall, ToolError, to_rgb
 
 MAX_STDOUT = 8000
 MAX_STDERR = 4000
 MAX_RESULT = 2000
 MAX_QUERY = 1000
+MAX_URL = 2000
 """Caps in characters."""
 MAX_IMAGES = 10
 """Pictures of one cell."""
@@ -47,6 +49,7 @@ class Tools:
         image: Image search.
         k: Hits of one search.
         max_image_searches: Image searches in one trajectory; None is no limit.
+        visitor: Reader of pages.
     """
 
     def __init__(
@@ -56,15 +59,16 @@ class Tools:
         image: ImageSearch | None = None,
         k: int = 5,
         max_image_searches: int | None = None,
+        visitor: Visitor | None = None,
     ):
-        self.code, self.text, self.image = code, text, image
+        self.code, self.text, self.image, self.visitor = code, text, image, visitor
         self.k = k
         self.max_image_searches = max_image_searches
 
     @property
     def offered(self) -> tuple[str, ...]:
         """Names of the tools that can be called."""
-        tools = {"code": self.code, "search": self.text, "image_search": self.image}
+        tools = {"code": self.code, "search": self.text, "image_search": self.image, "visit": self.visitor}
         return tuple(name for name, tool in tools.items() if tool is not None)
 
     def describe(self) -> dict[str, JsonValue]:
@@ -75,6 +79,7 @@ class Tools:
             "image_search": self.image.name if self.image else None,
             "k": self.k,
             "max_image_searches": self.max_image_searches,
+            **({"visit": self.visitor.name} if self.visitor else {}),
         }
 
     async def open(
@@ -152,6 +157,8 @@ class ToolSession:
             return await self._run(_string(call, "code"))
         if call.tool == "search":
             return await self._search(_string(call, "query"))
+        if call.tool == "visit":
+            return await self._visit(_string(call, "url"))
         return await self._image_search(call)
 
     async def _run(self, code: str) -> Observation:
@@ -183,6 +190,14 @@ class ToolSession:
             raise _refuse("arguments", f"The query had {len(query)} characters. Ask in a few words.")
         hits = await self._tools.text.search(query, self._tools.k)
         return Observation(tool="search", hits=tuple(hits[: self._tools.k]), query=query)
+
+    async def _visit(self, url: str) -> Observation:
+        assert self._tools.visitor is not None
+        url = url.strip()
+        if not url or len(url) > MAX_URL:
+            raise _refuse("arguments", 'That was no address of a page. Name one: {"url": "https://..."}.')
+        page = await self._tools.visitor.visit(url)
+        return Observation(tool="visit", hits=(page,), query=url)
 
     async def _image_search(self, call: ToolCall) -> Observation:
         assert self._tools.image is not None

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from foveal.config import Settings
-from foveal.tools.search.settings import SearchSettings
+from foveal.tools.search.settings import SearchSettings, VisitSettings
 
 
 class ToolSettings(Settings):
@@ -18,6 +18,8 @@ class ToolSettings(Settings):
     """An index folder (`foveal index build`): offers the text and image search that it holds."""
     live: SearchSettings | None = None
     """A live provider in place of an index (docs/search.md). Its answers can be recorded, and replayed without it."""
+    visit: VisitSettings | None = Field(None, exclude_if=lambda value: value is None)
+    """Offers to read pages of the web (docs/search.md); off unless this table is there."""
     hits: int = Field(5, ge=1)
     """Hits of one search."""
     unsafe_allow_unsandboxed: bool = False

@@ -85,7 +85,7 @@ def turn(messages):
     if len(messages) == 2:
         query = messages[1].text.split()[-1]
         return f'<think>x</think><tool_call>{{"name": "search", "arguments": {{"query": "{query}"}}}}</tool_call>'
-    found = re.search(r"answer (\w+)", messages[-1].text)
+    found = re.search(r"\[answer (\w+)\]", messages[-1].text)
     return f"<think>x</think><answer>{found[1] if found else 'unknown'}</answer>"
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from pydantic import JsonValue
 
 from foveal.errors import SearchError
-from foveal.tools.base import ImageSearch, TextSearch
+from foveal.tools.base import ImageSearch, TextSearch, Visitor
 from foveal.tools.search.cache import Answer, Answers, Request
-from foveal.tools.search.settings import SearchSettings
+from foveal.tools.search.settings import Mode, SearchSettings, VisitSettings
 from foveal.trajectory import ImageStore, SearchHit, image_ref, to_rgb
 
 FIRST_POLL, LAST_POLL = 0.05, 0.5
@@ -30,13 +30,10 @@ log = logging.getLogger(__name__)
 class _Recorder:
     """Decides whether an answer comes from the file or from the provider."""
 
-    def __init__(self, answers: Answers, settings: SearchSettings):
+    def __init__(self, answers: Answers, mode: Mode, options: dict[str, JsonValue]):
         self._answers = answers
-        self._mode = settings.mode
-        # The program is what is asked, as the options are; another address of the same provider is not.
-        self._options: dict[str, JsonValue] = {**settings.options}
-        if settings.command:
-            self._options["command"] = list(settings.command)
+        self._mode = mode
+        self._options = options
 
     async def answer(
         self, tool: str, provider: str, sought: str, k: int, ask: Callable[[], Awaitable[Answer]]
@@ -51,7 +48,8 @@ class _Recorder:
                 return known
             if self._mode == "replay":
                 what = "this picture" if tool == "image_search" else f"{sought[:100]!r}"
-                raise SearchError(f"no recorded answer to a {tool} for {what} with {k} hits", "record it first")
+                hits = "" if tool == "visit" else f" with {k} hits"
+                raise SearchError(f"no recorded answer to a {tool} for {what}{hits}", "record it first")
             if await asyncio.to_thread(self._answers.claim, request.key, owner):
                 break
             await asyncio.sleep(wait)
@@ -70,6 +68,14 @@ class _Recorder:
         return answer
 
 
+def _of_search(answers: Answers, settings: SearchSettings) -> _Recorder:
+    # The program is what is asked, as the options are; another address of the same provider is not.
+    options: dict[str, JsonValue] = {**settings.options}
+    if settings.command:
+        options["command"] = list(settings.command)
+    return _Recorder(answers, settings.mode, options)
+
+
 class RecordedText:
     """Text search whose answers are kept.
 
@@ -82,7 +88,7 @@ class RecordedText:
     def __init__(self, provider: TextSearch, answers: Answers, settings: SearchSettings):
         self.name = provider.name
         self._provider = provider
-        self._recorder = _Recorder(answers, settings)
+        self._recorder = _of_search(answers, settings)
 
     async def search(self, query: str, k: int) -> list[SearchHit]:
         """The kept answer, or that of the provider.
@@ -109,7 +115,7 @@ class RecordedImages:
     def __init__(self, provider: ImageSearch, answers: Answers, settings: SearchSettings):
         self.name = provider.name
         self._provider = provider
-        self._recorder = _Recorder(answers, settings)
+        self._recorder = _of_search(answers, settings)
 
     async def search(self, image: Image.Image, k: int, images: ImageStore) -> list[SearchHit]:
         """The kept answer, or that of the provider.
@@ -126,6 +132,34 @@ class RecordedImages:
         answer = await self._recorder.answer("image_search", self.name, sought, k, ask)
         await asyncio.to_thread(unpack, answer, images)
         return list(answer.hits)
+
+
+class RecordedVisits:
+    """Pages that are kept.
+
+    Args:
+        visitor: Asked for what is not kept, if the mode allows it.
+        answers: The file.
+        settings: Mode and length of a page.
+    """
+
+    def __init__(self, visitor: Visitor, answers: Answers, settings: VisitSettings):
+        self.name = visitor.name
+        self._visitor = visitor
+        self._recorder = _Recorder(answers, settings.mode, {"max_chars": settings.max_chars})
+
+    async def visit(self, url: str) -> SearchHit:
+        """The kept page, or what is at the address.
+
+        Raises:
+            SearchError: There is none, or it cannot be had.
+        """
+
+        async def ask() -> Answer:
+            return Answer((await self._visitor.visit(url),), {})
+
+        [page] = (await self._recorder.answer("visit", self.name, url, 1, ask)).hits
+        return page
 
 
 def packed(hits: Sequence[SearchHit], images: ImageStore) -> Answer:

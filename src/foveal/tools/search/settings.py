@@ -44,6 +44,24 @@ class S3Settings(Settings):
     """Seconds that an address can be read."""
 
 
+class VisitSettings(Settings):
+    """How pages of the web are read."""
+
+    max_chars: int = Field(8000, ge=200)
+    """Characters of a page that are shown."""
+    timeout: float = Field(20.0, gt=0)
+    """Seconds for one page, redirects included."""
+    mode: Mode = "live"
+    """As of live search: `replay` never asks, `replay_or_record` asks for what is not kept yet."""
+    cache: Path | None = None
+    """SQLite file that keeps the pages; may be that of live search."""
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        _check_cache(self.mode, self.cache)
+        return self
+
+
 class SearchSettings(Settings):
     """A live search provider and the manners it is asked with. Limits count for one run of the program."""
 
@@ -83,10 +101,7 @@ class SearchSettings(Settings):
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
-        if self.mode != "live" and self.cache is None:
-            raise ValueError(f"mode {self.mode} needs a cache file: set cache")
-        if self.mode == "live" and self.cache is not None:
-            raise ValueError("a cache file is not used in mode live: set mode to replay_or_record, record or replay")
+        _check_cache(self.mode, self.cache)
         if (self.provider == "command") != bool(self.command):
             raise ValueError("the provider command needs command, and no other provider takes it")
         if self.max_cost is not None and self.cost_per_call == 0:
@@ -94,3 +109,10 @@ class SearchSettings(Settings):
         if secret := next((name for name in self.options if _SECRET.search(name)), None):
             raise ValueError(f"options.{secret} looks like a key: keys come from the environment only")
         return self
+
+
+def _check_cache(mode: Mode, cache: Path | None) -> None:
+    if mode != "live" and cache is None:
+        raise ValueError(f"mode {mode} needs a cache file: set cache")
+    if mode == "live" and cache is not None:
+        raise ValueError("a cache file is not used in mode live: set mode to replay_or_record, record or replay")

@@ -1,0 +1,83 @@
+"""Reading a page of the web: fetched behind the guard of `fetch`, its main text taken out by trafilatura.
+
+Menus, advertisements and comments are left out. Scripts are not run, so a page that is written by one has no text here.
+"""
+
+import asyncio
+
+from foveal.errors import MissingDependency, SearchError
+from foveal.tools.base import Visitor
+from foveal.tools.search.cache import Answers
+from foveal.tools.search.database import storable
+from foveal.tools.search.fetch import Fetched, Fetcher
+from foveal.tools.search.providers.http import MAX_TITLE, text
+from foveal.tools.search.replay import RecordedVisits
+from foveal.tools.search.settings import VisitSettings
+from foveal.trajectory import SearchHit
+
+
+class PageVisitor:
+    """Reads pages that are open to the public.
+
+    Args:
+        fetcher: Fetches them.
+        max_chars: Characters of a page that are shown.
+
+    Raises:
+        MissingDependency: trafilatura is not installed.
+    """
+
+    name = "web"
+
+    def __init__(self, fetcher: Fetcher, max_chars: int):
+        try:
+            import trafilatura  # noqa: F401  # now rather than at the first page
+        except ImportError as error:
+            raise MissingDependency(
+                f"pages are read by trafilatura, which cannot be used: {error}", "pip install 'foveal[visit]'"
+            ) from error
+        self._fetcher = fetcher
+        self._max_chars = max_chars
+
+    async def visit(self, url: str) -> SearchHit:
+        """The page at an address, its main text as snippet, with a note where it was cut.
+
+        Raises:
+            SearchError: The address is not public, cannot be read, or has no text.
+        """
+        fetched = await self._fetcher.get(url)
+        return await asyncio.to_thread(self._read, fetched)
+
+    def _read(self, fetched: Fetched) -> SearchHit:
+        from trafilatura import extract_with_metadata
+
+        if fetched.content.startswith(b"%PDF"):
+            raise SearchError("that is a PDF file, no page")
+        try:
+            found = extract_with_metadata(fetched.content, url=fetched.url, include_comments=False)
+        except Exception as error:  # a hostile page can break a parser of HTML anywhere
+            raise SearchError(f"the page cannot be read: {type(error).__name__}") from error
+        body = storable(found.text or "").strip() if found is not None else ""
+        if found is None or not body:
+            raise SearchError("the page has no text that can be read: it may be written by a script")
+        if len(body) > self._max_chars:
+            body = f"{body[: self._max_chars]}\n[{len(body) - self._max_chars} more characters are left out]"
+        title = text(found.title, MAX_TITLE) or fetched.url
+        return SearchHit(title=title, link=fetched.url, snippet=body, date=text(found.date, 100))
+
+
+def open_visitor(settings: VisitSettings, fetcher: Fetcher | None = None) -> Visitor:
+    """The reader of pages that the settings name. Nothing is fetched before the first call; in mode `replay`, never.
+
+    Args:
+        settings: All of it.
+        fetcher: Another one.
+
+    Raises:
+        MissingDependency: trafilatura is not installed.
+        InputError: The file of recorded pages cannot be used.
+    """
+    visitor = PageVisitor(fetcher or Fetcher(timeout=settings.timeout), settings.max_chars)
+    if settings.cache is None:
+        return visitor
+    return RecordedVisits(visitor, Answers(settings.cache, read_only=settings.mode == "replay"), settings)

@@ -1,0 +1,172 @@
+import asyncio
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from foveal import prompts
+from foveal.errors import SearchError
+from foveal.protocol import FOVEAL, parse_turn, render_observation
+from foveal.tools.opening import open_tools
+from foveal.tools.search.fetch import Fetcher
+from foveal.tools.search.settings import VisitSettings
+from foveal.tools.search.visit import open_visitor
+from foveal.tools.session import MAX_URL, Tools
+from foveal.tools.settings import ToolSettings
+from foveal.trajectory import ImageStore, ToolCall
+
+SENTENCE = "The zebra is an animal of the open grassland, and no two of them have the same stripes. "
+PAGE = f"""<!doctype html><html lang="en"><head><title>On zebras</title><meta name="date" content="2024-05-06"></head>
+<body><nav><a href="/">Home</a> <a href="/shop">Buy now</a></nav><article><h1>On zebras</h1><p>{SENTENCE * 4}</p>
+<p>A second paragraph speaks of hooves, é and 字. {SENTENCE}</p></article><footer>All rights reserved</footer></body>
+"""
+
+
+class Web:
+    """Pages by path; counts what is asked for. The host `inside` is at a private address."""
+
+    def __init__(self, **pages):
+        self.pages, self.asked = pages, []
+
+    def fetcher(self):
+        async def resolve(host, port):
+            return ["10.0.0.7"] if host == "inside" else ["93.184.215.14"]
+
+        def answer(request):
+            self.asked.append(request.url.path)
+            page = self.pages.get(request.url.path.strip("/"), httpx.Response(404))
+            if isinstance(page, httpx.Response):
+                return page
+            return httpx.Response(200, content=page if isinstance(page, bytes) else page.encode())
+
+        return Fetcher(resolve=resolve, transport=httpx.MockTransport(answer))
+
+
+def visitor(web, **settings):
+    return open_visitor(VisitSettings(**settings), web.fetcher())
+
+
+def visit(web, url, **settings):
+    return asyncio.run(visitor(web, **settings).visit(url))
+
+
+def observed(reader, **arguments):
+    async def call():
+        session = await Tools(visitor=reader).open([], ImageStore(), 5.0)
+        return await session.call(ToolCall(tool="visit", arguments=arguments))
+
+    return asyncio.run(call())
+
+
+def test_main_text_comes_with_title_date_and_the_address_it_was_at():
+    moved = httpx.Response(301, headers={"Location": "https://e.org/zebra"})
+    page = visit(Web(zebra=PAGE, old=moved), "https://e.org/old")
+    assert (page.title, page.link, page.date) == ("On zebras", "https://e.org/zebra", "2024-05-06")
+    assert page.snippet.count("no two of them") == 5 and "hooves, é and 字" in page.snippet
+    assert "Buy now" not in page.snippet and "All rights" not in page.snippet
+
+
+def test_long_page_is_cut_and_says_so():
+    page = visit(Web(zebra=PAGE), "https://e.org/zebra", max_chars=200)
+    whole = visit(Web(zebra=PAGE), "https://e.org/zebra")
+    text, note = page.snippet.split("\n[")
+    assert whole.snippet.startswith(text) and len(text) == 200
+    assert note == f"{len(whole.snippet) - 200} more characters are left out]"
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("", "no text"),
+        ("<html><body><script>write('zebra')</script></body></html>", "no text"),
+        (b"%PDF-1.7 ...", "PDF"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, "no text"),
+        ("<div>" * 20_000, "page"),
+        (httpx.Response(403), "HTTP 403"),
+    ],
+)
+def test_what_has_no_text_is_told(page, told):
+    with pytest.raises(SearchError, match=told):
+        visit(Web(zebra=page), "https://e.org/zebra")
+
+
+def test_addresses_inside_are_never_fetched():
+    web = Web(zebra=PAGE, away=httpx.Response(302, headers={"Location": "http://inside/zebra"}))
+    for url in ("http://inside/zebra", "https://e.org/away", "file:///etc/passwd", "zebra", "http://a@e.org/zebra"):
+        observation = observed(visitor(web), url=url)
+        assert observation.error.kind == "search" and "Try again, or go on without it." in observation.error.message
+    assert web.asked == ["/away"]
+
+
+def test_model_sees_the_page_and_where_it_is_from():
+    web = Web(zebra=PAGE)
+    action = parse_turn(
+        f"<think>x</think>{prompts.compose(['visit']).partition('page: ')[2].partition(chr(10))[0]}"
+    ).action
+    assert (action.tool, list(action.arguments)) == ("visit", ["url"])
+    [part] = render_observation(FOVEAL, observed(visitor(web), url="https://e.org/zebra"))
+    start = "<tool_response>\nThe page at 'https://e.org/zebra':\n\n[On zebras](https://e.org/zebra)\nDate published: "
+    assert part.text.startswith(f"{start}2024-05-06\n\n")
+    assert part.text.endswith("\n</tool_response>")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"url": 5}, {"url": " "}, {"url": "h" * (MAX_URL + 1)}, {"query": "x"}])
+def test_calls_without_an_address_are_refused(arguments):
+    web = Web()
+    assert observed(visitor(web), **arguments).error.kind == "arguments"
+    assert web.asked == []
+
+
+def test_recorded_pages_are_replayed_to_the_letter_without_a_request(tmp_path):
+    web, kept = Web(zebra=PAGE), {"cache": tmp_path / "pages.sqlite"}
+    first = observed(visitor(web, mode="replay_or_record", **kept), url="https://e.org/zebra")
+    again = observed(visitor(web, mode="replay_or_record", **kept), url="https://e.org/zebra")
+    dark = Web()
+    replayed = observed(visitor(dark, mode="replay", **kept), url="https://e.org/zebra")
+    unknown = observed(visitor(dark, mode="replay", **kept), url="https://e.org/other")
+    other = observed(visitor(dark, mode="replay", max_chars=300, **kept), url="https://e.org/zebra")
+    assert web.asked == ["/zebra"] and dark.asked == []
+    assert first.hits and {one.model_copy(update={"seconds": 0}) for one in (first, again, replayed)} == {
+        first.model_copy(update={"seconds": 0})
+    }
+    assert unknown.error.message.startswith(
+        "visit failed: no recorded answer to a visit for 'https://e.org/other'. Try"
+    )
+    assert other.error is not None  # of another length
+
+
+def test_it_is_off_by_default_and_then_changes_nothing():
+    assert "visit" not in ToolSettings().model_dump_json()
+    assert "visit" not in str(Tools().describe())
+    digest = hashlib.sha256()
+    for count in range(4):
+        for offered in itertools.combinations(("code", "search", "image_search"), count):
+            digest.update(prompts.compose(offered).encode())
+    assert digest.hexdigest() == "dc72454bb5f34069f326b21324c352e6335c8a421e145003f39e542f8c6d5f61"
+
+
+def test_a_table_in_the_settings_turns_it_on():
+    tools = open_tools(ToolSettings.model_validate({"code": False, "visit": {"max_chars": 500}}), 1).tools
+    assert tools.offered == ("visit",) and tools.describe()["visit"] == "web"
+    assert "visit" in prompts.compose(tools.offered)
+
+
+def test_without_trafilatura_the_fix_is_named():
+    program = (
+        "import sys; sys.modules['trafilatura'] = None\n"
+        "from foveal.tools.opening import open_tools; from foveal.tools.settings import ToolSettings\n"
+        "open_tools(ToolSettings.model_validate({'visit': {}}), 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "MissingDependency" in done.stderr and "pip install 'foveal[visit]'" in done.stderr
