@@ -1,0 +1,209 @@
+"""Measures the offline search: text against bm25s and tantivy in the same run, pictures against changed copies.
+
+    python benchmarks/search.py [--docs N] [--images N] [--pictures FOLDER] [--json FILE]
+
+Needs bm25s and tantivy (the extra `dev`). Documents are made up (`search_data.py`), 20 to 60 words each, one in ten
+Chinese. Three kinds of queries, 200 each, five hits: `and` (three words of one document), `or` (four words as they are
+used, of no document together), `cjk` (two to six neighbouring characters). First one at a time, then eight readers at a
+time; times are wall times of one search as a caller sees them, snippets included. The others answer the `or` queries,
+eight readers too, each in its own way: bm25s holds its index in memory and stems nothing, tantivy stems.
+
+Recall is over 500 questions about one document each: a third name it, a third describe it in its words, a third in
+others. Pictures come from `--pictures`, filled up with made ones; 300 of them are searched for after each change.
+
+Keys of the JSON file: `docs`, `build_s`, `file_mb`, `p50_ms_and`, `p95_ms_and`, ... `_or`, `_cjk` (eight readers),
+`alone_p95_ms_and`, ... (one reader); `cjk_found` (share of the queries whose first five hold the characters);
+`recall5_fts`; `bm25s_p95_ms_or`, `vs_bm25s`, the same of `tantivy` (p95, theirs over ours: above 1, ours is faster),
+`vs_bm25s_build` (theirs over ours, too); `images`, `image_recall1`, `image_recall5` (mean over pictures cropped,
+rescaled, saved as JPEG, recoloured), `image_ms` (median), `image_recalls` (first and first five, of every change).
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from foveal.tools.search.image import ImageIndex, Picture
+from foveal.tools.search.text import FILE, TextIndex
+from foveal.trajectory import ImageStore
+from search_data import CHANGES, COUNTED, Corpus, pictures
+
+QUERIES, QUESTIONS, READERS, SOUGHT = 200, 500, 8, 300
+K = 5
+
+Find = Callable[[str], Any]
+
+
+def times(find: Find, queries: Sequence[str], readers: int) -> list[float]:
+    """Seconds of each query, with so many readers at a time."""
+
+    def one(query: str) -> float:
+        start = time.perf_counter()
+        find(query)
+        return time.perf_counter() - start
+
+    with ThreadPoolExecutor(readers) as pool:
+        return list(pool.map(one, queries))
+
+
+def quantile(seconds: Sequence[float], share: float) -> float:
+    """In milliseconds."""
+    return float(np.quantile(seconds, share)) * 1e3
+
+
+def text_figures(corpus: Corpus, folder: Path) -> tuple[dict[str, float], TextIndex]:
+    """Build, size and times of our index."""
+    start = time.perf_counter()
+    index = TextIndex.create(folder)
+    index.add(corpus.documents)
+    figures = {"build_s": time.perf_counter() - start, "file_mb": (folder / FILE).stat().st_size / 1e6}
+
+    def find(query: str) -> Any:
+        return asyncio.run(index.search(query, K))
+
+    for kind, queries in queries_of(corpus).items():
+        find(queries[0])
+        figures[f"alone_p95_ms_{kind}"] = quantile(times(find, queries, 1), 0.95)
+        seconds = times(find, queries, READERS)
+        figures[f"p50_ms_{kind}"], figures[f"p95_ms_{kind}"] = quantile(seconds, 0.5), quantile(seconds, 0.95)
+    shown = [(query, find(query)) for query in queries_of(corpus)["cjk"]]
+    figures["cjk_found"] = mean(any(query in f"{hit.title} {hit.snippet}" for hit in hits) for query, hits in shown)
+    return figures, index
+
+
+def queries_of(corpus: Corpus) -> dict[str, list[str]]:
+    """The queries of each kind."""
+    kinds = {"and": corpus.words_of_one, "or": corpus.words_of_many, "cjk": corpus.chinese_words}
+    return {kind: [make(random.Random(number)) for number in range(QUERIES)] for kind, make in kinds.items()}
+
+
+def bm25s_finder(corpus: Corpus) -> Find:
+    """The same documents in bm25s."""
+    import bm25s
+
+    texts = [f"{one.title} {one.text}" for one in corpus.documents]
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+
+    def find(query: str) -> Any:
+        words = bm25s.tokenize([query], stopwords="en", show_progress=False)
+        found, _ = index.retrieve(words, k=K, show_progress=False)
+        return [texts[number] for number in found[0]]
+
+    return find
+
+
+def tantivy_finder(corpus: Corpus, folder: Path) -> Find:
+    """The same documents in tantivy."""
+    import tantivy
+
+    folder.mkdir()
+    builder = tantivy.SchemaBuilder()
+    for field in ("title", "body"):
+        builder.add_text_field(field, stored=True, tokenizer_name="en_stem")
+    index = tantivy.Index(builder.build(), path=str(folder))
+    writer = index.writer(128_000_000)
+    for one in corpus.documents:
+        writer.add_document(tantivy.Document(title=one.title, body=one.text))
+    writer.commit()
+    writer.wait_merging_threads()
+    index.reload()
+    searcher = index.searcher()
+
+    def find(query: str) -> Any:
+        hits = searcher.search(index.parse_query(query, ["title", "body"]), K).hits
+        return [searcher.doc(address).to_dict() for _, address in hits]
+
+    return find
+
+
+def compared(corpus: Corpus, ours: dict[str, float], folder: Path) -> dict[str, float]:
+    """The other engines on the `or` queries."""
+    queries, figures = queries_of(corpus)["or"], {}
+    makers = {"bm25s": bm25s_finder, "tantivy": lambda corpus: tantivy_finder(corpus, folder)}
+    for name, make in makers.items():
+        start = time.perf_counter()
+        try:
+            find = make(corpus)
+        except ImportError:
+            sys.exit(f"{name} is not installed: pip install 'foveal[dev]', or pip install {name}")
+        figures[f"vs_{name}_build"] = (time.perf_counter() - start) / ours["build_s"]
+        find(queries[0])
+        theirs = quantile(times(find, queries, READERS), 0.95)
+        figures |= {f"{name}_p95_ms_or": theirs, f"vs_{name}": theirs / ours["p95_ms_or"]}
+    return figures
+
+
+def recall(find: Find, corpus: Corpus) -> float:
+    """Share of the questions whose document is among the first five."""
+    asked = corpus.questions(QUESTIONS)
+    return mean(f"d/{one.answer}" in [hit.link for hit in find(one.text)] for one in asked)
+
+
+def image_figures(folder: Path, source: Path | None, count: int) -> dict[str, Any]:
+    """Recall after each change, and the time of a search."""
+    held, real = pictures(source, count)
+    index = ImageIndex.create(folder)
+    index.add(Picture(f"{number}", image) for number, image in enumerate(held))
+    sought = random.Random(2).sample(range(real or len(held)), min(SOUGHT, real or len(held)))
+    hits: dict[str, list[list[str]]] = {change: [] for change in CHANGES}
+    took = []
+    for number in sought:
+        for change, apply in CHANGES.items():
+            query = apply(held[number], random.Random(number))
+            start = time.perf_counter()
+            found = asyncio.run(index.search(query, K, ImageStore()))
+            took.append(time.perf_counter() - start)
+            hits[change].append([hit.title for hit in found])
+    at = {
+        change: [mean(str(number) in titles[:k] for number, titles in zip(sought, found, strict=True)) for k in (1, K)]
+        for change, found in hits.items()
+    }
+    return {
+        "images": len(held),
+        "images_real": real,
+        "image_recall1": mean(at[change][0] for change in COUNTED),
+        "image_recall5": mean(at[change][1] for change in COUNTED),
+        "image_ms": quantile(took, 0.5),
+        "image_recalls": {change: [round(share, 3) for share in shares] for change, shares in at.items()},
+    }
+
+
+def main() -> None:
+    """Read the flags, measure, print and save."""
+    parser = argparse.ArgumentParser(description="Offline search against bm25s and tantivy, and by picture.")
+    parser.add_argument("--docs", type=int, default=50_000, help="documents, at least 1000")
+    parser.add_argument("--images", type=int, default=1_000, help="pictures, at least 10")
+    parser.add_argument("--pictures", type=Path, help="a folder of pictures that are searched for")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    arguments = parser.parse_args()
+    figures: dict[str, Any] = {"docs": arguments.docs}
+    with tempfile.TemporaryDirectory(prefix="foveal-search-") as name:
+        folder = Path(name)
+        print("writing documents", flush=True)
+        corpus = Corpus(arguments.docs)
+        print("our index", flush=True)
+        ours, index = text_figures(corpus, folder / "text")
+        figures |= ours | {"recall5_fts": recall(lambda query: asyncio.run(index.search(query, K)), corpus)}
+        print("bm25s and tantivy", flush=True)
+        figures |= compared(corpus, ours, folder / "tantivy")
+        print("pictures", flush=True)
+        figures |= image_figures(folder / "images", arguments.pictures, arguments.images)
+    for key, value in figures.items():
+        print(f"{key:20} {value if isinstance(value, dict) else f'{value:g}'}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
