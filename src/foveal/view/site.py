@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -116,12 +117,11 @@ def document(title: str, kind: str, *content: Html, script: bool = True) -> Html
         content: What the body holds.
         script: Add the script of the pages of a run; without it the page can run none.
     """
-    names = ("style.css", "view.js") if script else ("style.css",)
-    style, *code = (files("foveal.view").joinpath(name).read_text(encoding="utf-8") for name in names)
-    allowed = f"; script-src 'sha256-{_hash(code[0])}'" if code else ""
+    style, code = _shipped("style.css"), [_shipped("view.js")] if script else []
+    allowed = f"; script-src 'sha256-{code[0].hash}'" if code else ""
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file:; "
-        f"style-src 'sha256-{_hash(style)}'{allowed}"
+        f"style-src 'sha256-{style.hash}'{allowed}"
     )
     head = tag(
         "head",
@@ -130,11 +130,22 @@ def document(title: str, kind: str, *content: Html, script: bool = True) -> Html
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("title", title),
-        tag("style", Html(style)),
+        tag("style", style.text),
     )
-    body = tag("body", *content, *(tag("script", Html(text)) for text in code), class_=kind)
+    body = tag("body", *content, *(tag("script", one.text) for one in code), class_=kind)
     return Html(f"<!doctype html>\n{tag('html', head, body, lang='en')}\n")
 
 
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+class _Shipped(NamedTuple):
+    """A file of this package."""
+
+    text: Html
+    hash: str
+    """As a content security policy names it."""
+
+
+@cache
+def _shipped(name: str) -> _Shipped:
+    """Read once for all pages."""
+    text = files("foveal.view").joinpath(name).read_text(encoding="utf-8")
+    return _Shipped(Html(text), base64.b64encode(hashlib.sha256(text.encode()).digest()).decode())
