@@ -1,37 +1,47 @@
-"""Measures the intake of curation: a parquet file in DeepEyesV2's RL schema becomes a checked, split question set.
+"""Measures the intake of curation: parquet files in DeepEyesV2's RL schema become a checked, split question set.
 
-    python benchmarks/curate_intake.py [--rows N] [--folder FOLDER] [--json FILE]
+    python benchmarks/curate_intake.py [--rows N] [--slice N] [--folder FOLDER] [--json FILE]
     python benchmarks/curate_intake.py --big-column [--folder FOLDER] [--json FILE]
 
-Every row has a picture of its own, a JPEG of 0.2 to 2 megapixels; one row in 50 repeats an earlier one with its picture
-saved again, one in 100 is damaged. Then, each in its own process: `add` reads, decodes and keeps every row; `check`
-hashes every picture and compares all rows with one another and with a benchmark of 500 items; `split` writes the sets,
-all other steps left out. The goal for 100,000 rows is less than 2 GiB in each. With `--big-column` the file has few
-rows, but 2.5 GiB of pictures in one row group, more than one array of 32-bit offsets can hold; making it takes 6 GB of
-memory.
+Every row has a picture of its own, a JPEG of 0.2 to 2 megapixels with grain, 120 KB on average, as the released files
+have; one row in 50 repeats an earlier one with its picture saved again, one in 100 is damaged. Then, each in its own
+process: `add` reads, decodes and keeps every row; `check` hashes every picture and compares all rows with one another
+and with a benchmark of 500 items; `split` writes a set of what is left, 5 % held out. The goal for 100,000 rows is less
+than 2 GiB in each. With `--big-column` the file has few rows, but 2.5 GiB of pictures in one row group, more than one
+array of 32-bit offsets can hold; making it takes 6 GB of memory.
 
-Files are made in a temporary folder and removed; 100,000 rows need about 12 GB. Keys of the JSON file: `rows`, `kept`,
-`rejected`, `file_mb`, `duplicates`, `leaks`; for each of `add`, `check`, `split`: `..._seconds`, `..._cpu_seconds` (of
+Files are made in a temporary folder and removed. A parquet file has `--slice` rows; it is made when the one before it
+has been read, and emptied when the next one has been made, so that 100,000 rows need about 14 GB. The time for that is
+not counted. Keys of the JSON file: `rows`, `kept`, `rejected`, `raw_mb`, `disk_mb` (the most that was there at a time),
+`duplicates`, `leaks`, `train`, `held_out`; for each of `add`, `check`, `split`: `..._seconds`, `..._cpu_seconds` (of
 all its threads), `..._rows_per_second`, `..._peak_gb` (largest resident memory of its process).
 """
 
 import argparse
+import functools
 import io
 import json
 import multiprocessing
+import os
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-FILE = "perception_all_1.parquet"
+if TYPE_CHECKING:
+    from foveal.curate.adding import Progress
+
+RAW = "raw"
 BENCHMARK_ITEMS = 500
+GRAIN = 2.5
+"""Standard deviation of the grain, of 255."""
 BIG_BYTES = 5 * 2**29
 BIG_PICTURE = 5 * 2**20
 QUESTIONS = (
@@ -41,6 +51,12 @@ QUESTIONS = (
     "Is there a {} behind the table? Answer with one word.",
 )
 THINGS = ("cups", "chairs", "sign", "lamp", "birds", "bottle", "cars", "windows")
+
+
+@functools.cache
+def grain() -> npt.NDArray[np.int16]:
+    """Noise for a whole picture, made once."""
+    return np.random.default_rng(0).normal(0, GRAIN, (1600, 1500, 1)).astype(np.int16)
 
 
 def scene(number: int) -> Image.Image:
@@ -57,7 +73,8 @@ def scene(number: int) -> Image.Image:
             (int(x), int(y), int(x + w // 3), int(y + h // 3)), fill=tuple(map(int, rng.integers(0, 256, 3)))
         )
     draw.text((20, 20), f"No. {number}", fill="black")
-    return image
+    noisy = np.asarray(image, np.int16) + grain()[: image.height, : image.width]
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
 def encoded(image: Image.Image, quality: int = 88) -> bytes:
@@ -83,26 +100,35 @@ def row(number: int) -> dict[str, Any]:
     }
 
 
-def write_rows(folder: Path, rows: int) -> None:
-    """The parquet file, and the benchmark that some of its pictures leak from."""
+def raw_file(folder: Path, number: int) -> Path:
+    """One of the parquet files."""
+    return folder / RAW / f"perception_all_{number:04}.parquet"
+
+
+def write_rows(file: Path, start: int, end: int) -> None:
+    """A parquet file of these rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     writer = None
     with ThreadPoolExecutor() as pool:
-        for start in range(0, rows, 500):
-            table = pa.Table.from_pylist(list(pool.map(row, range(start, min(start + 500, rows)))))
-            writer = writer or pq.ParquetWriter(folder / FILE, table.schema)
+        for first in range(start, end, 250):
+            table = pa.Table.from_pylist(list(pool.map(row, range(first, min(first + 250, end)))))
+            writer = writer or pq.ParquetWriter(file, table.schema)
             writer.write_table(table)
     assert writer is not None
     writer.close()
+
+
+def write_benchmark(folder: Path, rows: int) -> None:
+    """The benchmark that some of the pictures leak from."""
     lines = []
     (folder / "benchmark").mkdir()
     for number in range(BENCHMARK_ITEMS):
         leaked = number * 1000 + 3 if number * 1000 + 3 < rows else 10**8 + number
         image = scene(leaked)
-        image.resize((image.width // 2, image.height // 2)).save(folder / "benchmark" / f"{number}.png")
-        lines.append(json.dumps({"id": str(number), "text": "What is shown here?", "images": [f"{number}.png"]}))
+        image.resize((image.width // 2, image.height // 2)).save(folder / "benchmark" / f"{number}.jpg", quality=85)
+        lines.append(json.dumps({"id": str(number), "text": "What is shown here?", "images": [f"{number}.jpg"]}))
     (folder / "benchmark" / "questions.jsonl").write_text("\n".join(lines) + "\n")
 
 
@@ -126,17 +152,68 @@ def write_big_column(folder: Path) -> int:
         first.get_field_index("images"), pa.field("images", pa.list_(pa.struct([("bytes", pa.large_binary())])))
     )
     table = pa.Table.from_batches(batches())
-    pq.write_table(table, folder / FILE, row_group_size=rows, compression="none", use_dictionary=False)
+    (folder / RAW).mkdir()
+    pq.write_table(table, raw_file(folder, 0), row_group_size=rows, compression="none", use_dictionary=False)
     return rows
 
 
-def add(folder: Path) -> dict[str, float]:
-    """Read, check and keep all rows."""
+class Slices:
+    """Makes the parquet files one by one, as the rows are read.
+
+    Attributes:
+        seconds: That it took.
+        raw: Bytes of all of them.
+        most: Bytes that all files together had at most.
+    """
+
+    def __init__(self, folder: Path, rows: int, size: int):
+        self._folder, self._rows, self._size = folder, rows, size
+        self.seconds, self.raw, self.most = 0.0, 0, 0
+        (folder / RAW).mkdir()
+        for number in range(-(-rows // size)):
+            raw_file(folder, number).touch()
+        self._make(0)
+
+    def on_row(self, progress: "Progress") -> None:
+        """Told of every row that was read: of the last one of a file, too."""
+        number = int(progress.file.removesuffix(".parquet").rpartition("_")[2])
+        if progress.rows == min(self._size, self._rows - number * self._size):
+            self._make(number + 1)
+
+    def _make(self, number: int) -> None:
+        began, start = time.perf_counter(), number * self._size
+        if start < self._rows:
+            file = raw_file(self._folder, number)
+            apart(write_rows, file, start, min(start + self._size, self._rows))
+            self.raw += file.stat().st_size
+        there = (path for path in self._folder.rglob("*") if path.is_file())
+        self.most = max(self.most, sum(path.stat().st_size for path in there))
+        if number > 1:
+            os.truncate(raw_file(self._folder, number - 2), 0)
+        self.seconds += time.perf_counter() - began
+
+
+def add(folder: Path, rows: int, size: int) -> dict[str, float]:
+    """Make the rows, and read, check and keep all of them."""
     from foveal.curate.adding import add_sources
     from foveal.curate.sources import SourceSettings
 
-    figures = add_sources(folder / "set", [SourceSettings(name="made", path=str(folder / FILE), format="deepeyes-rl")])
-    return {"kept": figures.kept, "rejected": figures.rejected.total()}
+    slices = Slices(folder, rows, size)
+    source = SourceSettings(name="made", path=str(folder / RAW / "*.parquet"), format="deepeyes-rl")
+    figures = add_sources(folder / "set", [source], on_row=slices.on_row)
+    sizes = {"raw_mb": slices.raw / 2**20, "disk_mb": slices.most / 2**20}
+    return {**sizes, "kept": figures.kept, "rejected": figures.rejected.total(), "apart": slices.seconds}
+
+
+def add_big(folder: Path) -> dict[str, float]:
+    """Read, check and keep all rows of the one file."""
+    from foveal.curate.adding import add_sources
+    from foveal.curate.sources import SourceSettings
+
+    source = SourceSettings(name="made", path=str(folder / RAW / "*.parquet"), format="deepeyes-rl")
+    figures = add_sources(folder / "set", [source])
+    raw_mb = raw_file(folder, 0).stat().st_size / 2**20
+    return {"raw_mb": raw_mb, "kept": figures.kept, "rejected": figures.rejected.total()}
 
 
 def compare(folder: Path) -> dict[str, float]:
@@ -152,24 +229,27 @@ def compare(folder: Path) -> dict[str, float]:
 
 
 def sets(folder: Path) -> dict[str, float]:
-    """Write the sets, with every step that asks a model left out."""
-    from foveal.curate.folder import Folder
+    """Write the set of reinforcement learning, as if a model had solved half of the samples of every question."""
+    from foveal.curate.folder import Folder, Passes
     from foveal.curate.settings import CurateSettings, SplitSettings
     from foveal.curate.split import split
 
-    skip = ("difficulty", "benefit", "window", "verify")
-    split(Folder(folder / "set"), CurateSettings(skip=skip, split=SplitSettings(held_out=0.05)))
-    return {}
+    curation = Folder(folder / "set")
+    solved = (Passes(id=one.row.id, samples=8, right=4) for one in curation.questions())
+    curation.write_verdicts("benefit", solved)
+    found = split(curation, CurateSettings(skip=("difficulty",), split=SplitSettings(held_out=0.05)))
+    return {"train": found.rl["train"], "held_out": found.rl["held_out"]}
 
 
-def measured(step: Callable[[Path], dict[str, float]], folder: Path) -> dict[str, float]:
+def measured(step: Callable[..., dict[str, float]], folder: Path, *args: int) -> dict[str, float]:
     """What a step gives, with its seconds and the largest memory of this process."""
     began = time.perf_counter()
-    found = step(folder)
+    found = step(folder, *args)
     used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = time.perf_counter() - began - found.pop("apart", 0.0)
     return {
         **found,
-        "seconds": time.perf_counter() - began,
+        "seconds": seconds,
         "cpu_seconds": used.ru_utime + used.ru_stime,
         "peak_gb": used.ru_maxrss / 2**20,
     }
@@ -181,16 +261,18 @@ def apart(function: Callable[..., Any], *args: Any) -> Any:
         return pool.submit(function, *args).result()
 
 
-def measure(rows: int, big_column: bool, folder: Path) -> dict[str, float]:
+def measure(rows: int, size: int, big_column: bool, folder: Path) -> dict[str, float]:
     """The figures of the JSON file."""
+    steps: dict[str, tuple[Any, ...]]
     if big_column:
         rows = apart(write_big_column, folder)
+        steps = {"add": (add_big, folder)}
     else:
-        apart(write_rows, folder, rows)
-    figures: dict[str, float] = {"rows": rows, "file_mb": (folder / FILE).stat().st_size / 2**20}
-    steps = {"add": add} if big_column else {"add": add, "check": compare, "split": sets}
+        apart(write_benchmark, folder, rows)
+        steps = {"add": (add, folder, rows, size), "check": (compare, folder), "split": (sets, folder)}
+    figures: dict[str, float] = {"rows": rows}
     for name, step in steps.items():
-        found = apart(measured, step, folder)
+        found = apart(measured, *step)
         own = {key: found.pop(key) for key in ("seconds", "cpu_seconds", "peak_gb")}
         own["rows_per_second"] = rows / own["seconds"]
         figures |= found | {f"{name}_{key}": value for key, value in own.items()}
@@ -201,12 +283,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--slice", type=int, default=5_000, help="rows of one parquet file")
     parser.add_argument("--big-column", action="store_true", help="2.5 GiB of pictures in one row group instead")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        figures = measure(args.rows, args.big_column, Path(folder))
+        figures = measure(args.rows, args.slice, args.big_column, Path(folder))
     for name, value in figures.items():
         print(f"{name:28} {value:16,.3f}")
     if args.json:
