@@ -44,7 +44,7 @@ def bench(
     config: Path | None = None,
     run: Path | None = None,
     list_all: Annotated[bool, Parameter(name="--list", negative="")] = False,
-    report: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = (),
+    report: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative="", show_default=False)] = (),
     page: Path | None = None,
     rescore: Annotated[bool, Parameter(negative="")] = False,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
@@ -58,7 +58,8 @@ def bench(
     command is given again.
 
     Args:
-        name: The benchmark; --list names them.
+        name: The benchmark; --list names them. Behind it its settings as flags, or in --config: --policy URL or FOLDER,
+            --model, --data, --n, --repeats, --tools.search DIR, --judge.url, --blind true and more (docs/bench.md).
         settings: Settings by name, behind the name.
         config: TOML file of the settings.
         run: Folder of the run; a new one by default, runs/bench-NAME-TIME.
@@ -200,6 +201,7 @@ def _run(
     with logs():
         stopped = asyncio.run(_ask(benchmark, settings, questions, folder, console))
     code = _draw(folder, json_file, console)
+    console.print(f"page: foveal bench --report {folder} --page DIR", style="dim", soft_wrap=True, markup=False)
     if stopped is not None:
         console.print(f"not everything was asked: {plain(stopped)}", style="yellow", soft_wrap=True, markup=False)
     if code:

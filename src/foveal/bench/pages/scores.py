@@ -28,7 +28,7 @@ def score_table(shown: Sequence[Shown]) -> Html:
     quoted = any(name in QUOTED for name in benchmarks)
     heads = [_head(column, rows) for column in columns]
     lines = [line for name in benchmarks for line in _lines(name, [rows[name].get(one) for one in columns], quoted)]
-    return table([*heads, *([tag("span", "quoted from the papers")] if quoted else [])], lines)
+    return table([*heads, *([tag("span", "quoted from the papers, which give no intervals")] if quoted else [])], lines)
 
 
 def _by_column(shown: Sequence[Shown]) -> dict[Column, Shown]:
@@ -117,9 +117,13 @@ def _against(first: Shown, one: Shown) -> Html:
     except InputError as error:
         return tag("small", f"not compared: {error.what}", class_="warn")
     found = pair.comparison
-    said = {"better": "better than", "worse": "worse than", "cannot tell": "cannot tell from"}[verdict(found)]
+    said = {
+        "better": "better than the first",
+        "worse": "worse than the first",
+        "cannot tell": "cannot tell from the first",
+    }
     points = f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}), p = {found.p:.2g}"
-    return tag("small", tag("b", f"{said} {first.model}"), f" on {found.n:,} questions: {points}")
+    return tag("small", tag("b", said[verdict(found)]), f" on {found.n:,} questions: {points}")
 
 
 def _axis(one: Shown, axis: str) -> Html:
@@ -137,7 +141,6 @@ def _quoted(name: str, figure: str, first: Shown) -> Html:
     own, *others = found
     form = ",.1f" if _scale(first) == 100 else ",.0f"
     return join([
-        tag("b", f"{own.value:{form}}"), tag("small", own.model),
-        *(tag("small", f"{other.model}: {other.value:{form}}") for other in others),
-        tag("small", f"quoted, {own.source}; no interval given", class_="dim"),
+        tag("b", f"{own.value:{form}}"), tag("small", f"{own.model}; {own.source}"),
+        *(tag("small", f"{other.model}: {other.value:{form}}", class_="dim") for other in others),
     ])  # fmt: skip
