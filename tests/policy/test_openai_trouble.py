@@ -56,17 +56,18 @@ def test_a_server_that_hangs_is_given_up_and_tried_again(raw_endpoint, said, gen
     endpoint = raw_endpoint([HANG, said("x")])
     started = time.monotonic()
     assert generate(endpoint, timeout=0.2).text == "x"
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
 
 
 def test_retry_after_is_honoured(raw_endpoint, said, generate):
     endpoint = raw_endpoint([error(429, "slow down", Retry_After="0.4"), said("x")])
     generate(endpoint)
-    assert 0.4 <= endpoint.times[1] - endpoint.times[0] < 5
-    date = email.utils.formatdate(time.time() + 2, usegmt=True)
+    assert 0.4 <= endpoint.times[1] - endpoint.times[0] < 30
+    until = int(time.time()) + 2
+    date = email.utils.formatdate(until, usegmt=True)
     endpoint = raw_endpoint([error(503, "slow down", Retry_After=date), said("x")])
     generate(endpoint)
-    assert 0.5 <= endpoint.times[1] - endpoint.times[0] < 5
+    assert until - 0.1 <= time.time() < until + 30
 
 
 def test_a_wait_of_an_hour_is_a_failure(refusal):

@@ -87,7 +87,7 @@ def settle() -> Callable[[Callable[[], bool]], None]:
     """Wait until something holds: the kernel needs a moment to forget a process that has ended."""
 
     def wait(holds: Callable[[], bool]) -> None:
-        end = time.monotonic() + 3
+        end = time.monotonic() + 30
         while not holds():
             assert time.monotonic() < end, "it does not come to hold"
             time.sleep(0.01)

