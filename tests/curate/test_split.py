@@ -207,6 +207,15 @@ def test_a_trajectory_that_went_away_since_it_was_verified_is_told(curated):
     assert len(read_run(folder.path / "sft" / "train").trajectories) == 10, "the old set is still there"
 
 
+def test_a_picture_that_went_away_is_told(curated):
+    folder = curated(settings())
+    for name in ("alice", "bob"):
+        for file in (run_of(folder, name) / "images").iterdir():
+            file.unlink()
+    with pytest.raises(RecordError, match=r"picture [0-9a-f]{64}\.png of q1\d/0 cannot be copied"):
+        split(folder, settings())
+
+
 def test_parts_do_not_share_a_picture_and_a_new_cut_replaces_the_old_one(curated):
     chosen = settings(split={"held_out": 0.5}, seed=3)
     folder = curated(chosen)

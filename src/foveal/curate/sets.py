@@ -50,7 +50,7 @@ def write_sft(
 
     Raises:
         ConfigError: There is not as much reasoning as its share asks for.
-        RecordError: A trajectory that was verified is not there any more.
+        RecordError: A trajectory that was verified, or a picture of one, is not there any more.
     """
     folder, settings = stages.folder, stages.settings
     chosen = chosen_tries(stages, questions)
@@ -134,12 +134,21 @@ def _reasoning(folder: Folder, count: int, seed: int) -> Iterable[Trajectory]:
 
 
 def _write(writer: RunWriter, source: Path, trajectory: Trajectory, teacher: str) -> None:
-    """Write a trajectory and its pictures, which are there as files already."""
+    """Write a trajectory and its pictures, which are there as files already.
+
+    Raises:
+        RecordError: A picture is not there any more.
+    """
     for ref in trajectory.refs:
         name = f"{ref.sha256}.png"
         if not (writer.folder / IMAGES / name).exists():
             (writer.folder / IMAGES).mkdir(exist_ok=True)
-            shutil.copyfile(source / IMAGES / name, writer.folder / IMAGES / name)
+            try:
+                shutil.copyfile(source / IMAGES / name, writer.folder / IMAGES / name)
+            except OSError as error:
+                raise RecordError(
+                    f"picture {name} of {trajectory.id} cannot be copied from {source}: {error}"
+                ) from error
     settings = {**trajectory.settings, "teacher": teacher}
     writer.write(timeless(trajectory).model_copy(update={"id": f"{teacher}/{trajectory.id}", "settings": settings}))
 

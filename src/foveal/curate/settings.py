@@ -17,6 +17,7 @@ from foveal.tools.settings import ToolSettings
 Filter = Literal["check", "difficulty", "benefit", "window", "verify"]
 """Steps that can be left out; each then lets everything pass."""
 Share = Annotated[float, Field(ge=0, le=1)]
+"""Of a whole."""
 
 
 class AskedSettings(Settings):
@@ -101,7 +102,7 @@ class SynthesisSettings(Settings):
     """Trajectories of the teachers on questions that the student did not solve."""
 
     samples: int = Field(1, ge=1)
-    """Most tries of each teacher at a question: it goes on until one is kept."""
+    """Most tries of each teacher at a question: it goes on until one is kept. Later ones do not count."""
     most_questions: int | None = Field(None, ge=1)
     """Questions that are asked at all, by lot; None for all."""
     ceiling: Ceiling = Ceiling()
