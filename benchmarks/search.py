@@ -1,6 +1,6 @@
 """Measures the offline search: text against bm25s and tantivy in the same run, pictures against changed copies.
 
-    python benchmarks/search.py [--docs N] [--images N] [--pictures FOLDER] [--json FILE]
+    python benchmarks/search.py [--docs N] [--dense FOLDER] [--images N] [--pictures FOLDER] [--json FILE]
 
 Needs bm25s and tantivy (the extra `dev`). Documents are made up (`search_data.py`), 20 to 60 words each, one in ten
 Chinese. Three kinds of queries, 200 each, five hits: `and` (three words of one document), `or` (four words as they are
@@ -9,13 +9,17 @@ time; times are wall times of one search as a caller sees them, snippets include
 eight readers too, each in its own way: bm25s holds its index in memory and stems nothing, tantivy stems.
 
 Recall is over 500 questions about one document each: a third name it, a third describe it in its words, a third in
-others. Pictures come from `--pictures`, filled up with made ones; 300 of them are searched for after each change.
+others. With `--dense FOLDER` (a sentence-embedding model, such as all-MiniLM-L6-v2) also by meaning, and by both, over
+the first `--dense-docs` documents: embedding takes a hundred times as long as all the rest. Pictures come from
+`--pictures`, filled up with made ones; 300 of them are searched for after each change.
 
 Keys of the JSON file: `docs`, `build_s`, `file_mb`, `p50_ms_and`, `p95_ms_and`, ... `_or`, `_cjk` (eight readers),
 `alone_p95_ms_and`, ... (one reader); `cjk_found` (share of the queries whose first five hold the characters);
-`recall5_fts`; `bm25s_p95_ms_or`, `vs_bm25s`, the same of `tantivy` (p95, theirs over ours: above 1, ours is faster),
-`vs_bm25s_build` (theirs over ours, too); `images`, `image_recall1`, `image_recall5` (mean over pictures cropped,
-rescaled, saved as JPEG, recoloured), `image_ms` (median), `image_recalls` (first and first five, of every change).
+`recall5_fts`; `dense_docs`, `dense_s` (to embed them), `recall5_dense`, `recall5_fused`, `recall5_fts_dense_docs` (by
+words alone, over the same documents); `bm25s_p95_ms_or`, `vs_bm25s`, the same of `tantivy` (p95, theirs over ours:
+above 1, ours is faster), `vs_bm25s_build` (theirs over ours, too); `images`, `images_real` (of `--pictures`),
+`image_recall1`, `image_recall5` (mean over pictures cropped, rescaled, saved as JPEG, recoloured), `image_ms` (median),
+`image_recalls` (first and first five, of every change).
 """
 
 import argparse
@@ -33,6 +37,8 @@ from typing import Any
 
 import numpy as np
 
+from foveal.tools.search.dense import DenseText, embed_index
+from foveal.tools.search.embedding import Embedder
 from foveal.tools.search.image import ImageIndex, Picture
 from foveal.tools.search.text import FILE, TextIndex
 from foveal.trajectory import ImageStore
@@ -144,9 +150,24 @@ def compared(corpus: Corpus, ours: dict[str, float], folder: Path) -> dict[str, 
     return figures
 
 
+def dense_figures(corpus: Corpus, folder: Path, model: Path) -> dict[str, float]:
+    """Recall by meaning, and by both."""
+    words = TextIndex.create(folder)
+    words.add(corpus.documents)
+    embedder = Embedder(model)
+    start = time.perf_counter()
+    embed_index(folder, embedder)
+    figures = {"dense_docs": float(corpus.size), "dense_s": time.perf_counter() - start}
+    alone, both = DenseText(folder, embedder, words=False), DenseText(folder, embedder)
+    finders = {"recall5_dense": alone, "recall5_fused": both, "recall5_fts_dense_docs": words}
+    for name, index in finders.items():
+        figures[name] = recall(lambda query, index=index: asyncio.run(index.search(query, K)), corpus)
+    return figures
+
+
 def recall(find: Find, corpus: Corpus) -> float:
     """Share of the questions whose document is among the first five."""
-    asked = corpus.questions(QUESTIONS)
+    asked = corpus.questions(min(QUESTIONS, corpus.size // 2))
     return mean(f"d/{one.answer}" in [hit.link for hit in find(one.text)] for one in asked)
 
 
@@ -185,6 +206,8 @@ def main() -> None:
     parser.add_argument("--docs", type=int, default=50_000, help="documents, at least 1000")
     parser.add_argument("--images", type=int, default=1_000, help="pictures, at least 10")
     parser.add_argument("--pictures", type=Path, help="a folder of pictures that are searched for")
+    parser.add_argument("--dense", type=Path, help="a folder with a sentence-embedding model")
+    parser.add_argument("--dense-docs", type=int, default=5_000, help="documents that are embedded")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     figures: dict[str, Any] = {"docs": arguments.docs}
@@ -195,6 +218,9 @@ def main() -> None:
         print("our index", flush=True)
         ours, index = text_figures(corpus, folder / "text")
         figures |= ours | {"recall5_fts": recall(lambda query: asyncio.run(index.search(query, K)), corpus)}
+        if arguments.dense is not None:
+            print("embedding", flush=True)
+            figures |= dense_figures(Corpus(arguments.dense_docs), folder / "dense", arguments.dense)
         print("bm25s and tantivy", flush=True)
         figures |= compared(corpus, ours, folder / "tantivy")
         print("pictures", flush=True)

@@ -15,6 +15,7 @@ from foveal.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from foveal.tools.base import TextSearch
     from foveal.tools.search.folder import Built
     from foveal.tools.search.walk import Skipped
     from foveal.trajectory import SearchHit
@@ -86,19 +87,43 @@ def stats(index: Path, *, json_file: Annotated[Path | None, Parameter(name="--js
 
 
 @app.command
-def search(index: Path, query: str, *, k: int = 5) -> None:
+def embed(index: Path, model: Path) -> None:
+    """Prepare the documents of an index for search by meaning; run it again after the index has changed.
+
+    Args:
+        index: An index folder.
+        model: Folder of a sentence-embedding model, such as all-MiniLM-L6-v2.
+    """
+    from foveal.tools.search.dense import embed_index
+    from foveal.tools.search.embedding import Embedder
+
+    open_search(index)
+    console = Console(highlight=False, emoji=False)
+    with console.status("reading the model") as status:
+        done = embed_index(index, Embedder(model), lambda done: status.update(f"{done} documents"))
+    console.print(f"{done} documents embedded", style="bold")
+
+
+@app.command
+def search(index: Path, query: str, *, k: int = 5, dense: Path | None = None) -> None:
     """Search the documents of an index, as the `search` tool does.
 
     Args:
         index: An index folder.
         query: Any words.
         k: How many hits.
+        dense: Search by meaning too, with the model of this folder (foveal index embed).
     """
     import asyncio
 
-    text = open_search(index).text
+    text: TextSearch | None = open_search(index).text
     if text is None:
         raise InputError(f"{index} holds pictures only", f"try: foveal index search-image {index} PICTURE")
+    if dense is not None:
+        from foveal.tools.search.dense import DenseText
+        from foveal.tools.search.embedding import Embedder
+
+        text = DenseText(index, Embedder(dense))
     print_hits(Console(highlight=False, emoji=False), asyncio.run(text.search(query, k)))
 
 

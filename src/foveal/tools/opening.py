@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from foveal.tools.base import ImageSearch, TextSearch
 from foveal.tools.sandbox import LocalSandbox
+from foveal.tools.search.dense import DenseText
+from foveal.tools.search.embedding import Embedder
 from foveal.tools.search.folder import open_index
 from foveal.tools.search.live import open_live
 from foveal.tools.search.visit import open_visitor
@@ -28,14 +30,16 @@ def open_tools(settings: ToolSettings, sessions: int) -> OpenedTools:
         sessions: Code sessions that may be open at once.
 
     Raises:
-        InputError: The index folder, or the file of recorded answers, cannot be used.
+        InputError: The index folder, the embedding model or the file of recorded answers cannot be used.
         ConfigError: The key of the live provider is not in the environment.
-        MissingDependency: Pages are to be read, and trafilatura is not installed.
+        MissingDependency: Pages are to be read and trafilatura is not installed, or `dense` and tokenizers is not.
     """
     text: TextSearch | None = None
     image: ImageSearch | None = None
     if settings.search is not None:
         text, image = open_index(settings.search)
+        if settings.dense is not None:
+            text = DenseText(settings.search, Embedder(settings.dense))
     elif settings.live is not None:
         live = open_live(settings.live, os.environ)
         text, image = live.text, live.images

@@ -16,6 +16,8 @@ class ToolSettings(Settings):
     """Python code in the sandbox."""
     search: Path | None = None
     """An index folder (`foveal index build`): offers the text and image search that it holds."""
+    dense: Path | None = Field(None, exclude_if=lambda value: value is None)
+    """A sentence-embedding model: text search in the index goes by words and by meaning (`foveal index embed`)."""
     live: SearchSettings | None = None
     """A live provider in place of an index (docs/search.md). Its answers can be recorded, and replayed without it."""
     visit: VisitSettings | None = Field(None, exclude_if=lambda value: value is None)
@@ -29,4 +31,6 @@ class ToolSettings(Settings):
     def _one_search(self) -> Self:
         if self.search is not None and self.live is not None:
             raise ValueError("search is by index or live: leave out search, or live")
+        if self.dense is not None and self.search is None:
+            raise ValueError("dense is about an index folder: set search, or leave it out")
         return self

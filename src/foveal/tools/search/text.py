@@ -149,16 +149,20 @@ class TextIndex:
         if not found or k < 1:
             return []
         with reading(self._path) as connection:
-            ranked = _ranked(connection, " AND ".join(found), k)
-            if len(ranked) < k and len(found) > 1:
-                # Rows with all the words score alike in both, so this only adds rows behind them.
-                ranked |= {
-                    row: score
-                    for row, score in _ranked(connection, " OR ".join(found), 2 * k).items()
-                    if row not in ranked
-                }
-            best = list(ranked.items())[:k]
-            return [_hit(connection, " OR ".join(found), row, score) for row, score in best]
+            ranked = self.ranked(connection, found, k)
+            return [shown_hit(connection, found, row, score) for row, score in ranked.items()]
+
+    @staticmethod
+    def ranked(connection: sqlite3.Connection, found: list[str], k: int) -> dict[int, float]:
+        """The rows of the best `k` documents for some `terms`, best first, with their scores."""
+        if not found:
+            return {}
+        ranked = _ranked(connection, " AND ".join(found), k)
+        if len(ranked) < k and len(found) > 1:
+            # Rows with all the words score alike in both, so this only adds rows behind them.
+            some = _ranked(connection, " OR ".join(found), 2 * k)
+            ranked |= {row: score for row, score in some.items() if row not in ranked}
+        return dict(list(ranked.items())[:k])
 
 
 def require_fts5(connection: sqlite3.Connection) -> None:
@@ -203,21 +207,20 @@ def _ranked(connection: sqlite3.Connection, match: str, limit: int) -> dict[int,
     return {row: -worse for row, worse in rows}
 
 
-def _hit(connection: sqlite3.Connection, match: str, row: int, score: float) -> SearchHit:
-    title, body, link, date, source = connection.execute(
-        "select title, case when length(body) <= ? then body end, link, date, source"
+def shown_hit(connection: sqlite3.Connection, found: list[str], row: int, score: float) -> SearchHit:
+    """A document as a hit: whole if it is short, else the passage with most of the `terms`, or its beginning."""
+    title, body, length, link, date, source = connection.execute(
+        "select title, substr(body, 1, ?), length(body), link, date, source"
         " from words join documents on id = words.rowid where words.rowid = ?",
         (3 * WHOLE, row),  # a character takes up to three where it is kept with the next one
     ).fetchone()
-    snippet = None if body is None else _shown(body)
-    if snippet is None or len(snippet) > WHOLE:
-        [passage] = connection.execute(
-            f"select snippet(words, 1, '', '', ' … ', {SNIPPET_TOKENS}) from words where words match ? and rowid = ?",
-            (match, row),
-        ).fetchone()
-        snippet = _shown(passage)
+    snippet = shown_text(body)
+    if length > 3 * WHOLE or len(snippet) > WHOLE:
+        sql = f"select snippet(words, 1, '', '', ' … ', {SNIPPET_TOKENS}) from words where words match ? and rowid = ?"
+        passage = connection.execute(sql, (" OR ".join(found), row)).fetchone() if found else None
+        snippet = shown_text(passage[0]) if passage else f"{snippet[:WHOLE]} …"
     return SearchHit(
-        title=_shown(title), link=link, snippet=snippet or None, date=date, source=source, score=round(score, 6)
+        title=shown_text(title), link=link, snippet=snippet or None, date=date, source=source, score=round(score, 6)
     )
 
 
@@ -242,6 +245,6 @@ def _separated(text: str) -> str:
     return re.sub(f"[{_CJK}](?:[\\s{_BREAK}]*[{_CJK}])*", paired, storable(text))
 
 
-def _shown(text: str) -> str:
+def shown_text(text: str) -> str:
     """Indexed text as a reader sees it, on one line."""
     return " ".join(re.sub(f"([{_CJK}])[{_CJK}]?{_BREAK}", r"\1", text).replace(_BREAK, "").split())
