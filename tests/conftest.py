@@ -2,6 +2,7 @@
 messages, and a loopback endpoint that speaks the OpenAI protocol."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from foveal.asking import Asked
@@ -20,6 +22,9 @@ from foveal.reward.score import scorer
 from foveal.reward.settings import RewardSettings
 from foveal.tools.session import Tools
 from foveal.trajectory import ImagePart, ImageStore, Message, TextPart
+
+settings.register_profile("foveal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("foveal")  # a busy machine is no failure
 
 SPECIAL = [
     "<|endoftext|>",
@@ -239,6 +244,14 @@ class Endpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """A base URL where nothing listens: its port is taken, so that nobody else comes to listen there."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def planted(rng: np.random.Generator, lost: float, gained: float) -> tuple[list[
 
 def answers(scores: list[float]) -> list[Answer]:
     return [
-        Answer(question, "0", score, "", StopReason.ANSWERED, (), 1, 1, 1, 1.0)
+        Answer(question, "0", score, "", StopReason.ANSWERED, (), (), 1, 1, 1, 1.0)
         for question, score in zip(QUESTIONS, scores, strict=False)
     ]
 

@@ -34,13 +34,6 @@ def rewards(run: Path) -> list[float | None]:
     return [trajectory.reward.get("accuracy") for trajectory in read_run(run).trajectories]
 
 
-def nobody() -> str:
-    """An address where nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-
-
 def test_rules_alone_score_a_run_without_any_model(process, run, tmp_path):
     done = process("score", "run", "--preset", "official", "--json", "out.json")
     assert done.returncode == 0, done.stderr
@@ -57,8 +50,8 @@ def test_rules_alone_score_a_run_without_any_model(process, run, tmp_path):
     assert first.settings["seed"] == 3 and first.settings["reward"]["preset"] == "official"
 
 
-def test_a_judge_that_is_down_loses_nothing_and_is_finished_later(foveal, run, endpoint, tmp_path):
-    judge = ["--judge.url", nobody(), "--judge.model", "j", "--judge.max-retries", "0"]
+def test_a_judge_that_is_down_loses_nothing_and_is_finished_later(foveal, run, endpoint, nowhere, tmp_path):
+    judge = ["--judge.url", nowhere, "--judge.model", "j", "--judge.max-retries", "0"]
     done = foveal("score", "run", *judge, "--json", "out.json")
     assert done.returncode == 1
     assert "2 unscored: the judge failed" in done.stdout and "run this command again" in done.stdout
@@ -80,10 +73,10 @@ def test_a_judge_that_is_down_loses_nothing_and_is_finished_later(foveal, run, e
     assert rewards(run) == before and len(server.requests) == 2
 
 
-def test_scores_that_are_there_are_kept_when_the_judge_fails(foveal, run, tmp_path):
+def test_scores_that_are_there_are_kept_when_the_judge_fails(foveal, run, nowhere, tmp_path):
     assert foveal("score", "run").returncode == 0
     before = (run / "trajectories.jsonl").read_bytes()
-    judge = ["--judge.url", nobody(), "--judge.model", "j", "--judge.max-retries", "0"]
+    judge = ["--judge.url", nowhere, "--judge.model", "j", "--judge.max-retries", "0"]
     done = foveal("score", "run", *judge, "--json", "out.json")
     assert done.returncode == 1 and "the old rewards are kept" in done.stdout
     assert (run / "trajectories.jsonl").read_bytes() == before

@@ -1,6 +1,5 @@
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -110,10 +109,8 @@ def test_without_dynamic_sampling_no_question_is_replaced(rl_settings, tmp_path,
     assert (line["groups/drawn"], line["rollouts/sampled"], line["updates"]) == (2, 8, 1)
 
 
-def test_what_a_judge_that_is_down_leaves_unscored_is_not_trained_on(rl_settings, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        nobody = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-    judge = {"url": nobody, "model": "m", "max_retries": 0}
+def test_what_a_judge_that_is_down_leaves_unscored_is_not_trained_on(rl_settings, nowhere, tmp_path):
+    judge = {"url": nowhere, "model": "m", "max_retries": 0}
     run_rl(rl_settings(steps=1, prompts=4, rollouts=8, sampling_budget=1, reward={"judge": judge}), tmp_path / "run")
     (line,) = _lines(tmp_path / "run")
     assert 5 < line["rollouts/unscored"] < 27
