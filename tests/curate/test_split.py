@@ -212,7 +212,7 @@ def test_a_picture_that_went_away_is_told(curated):
     for name in ("alice", "bob"):
         for file in (run_of(folder, name) / "images").iterdir():
             file.unlink()
-    with pytest.raises(RecordError, match=r"picture [0-9a-f]{64}\.png of q1\d/0 cannot be copied"):
+    with pytest.raises(RecordError, match=r"picture .*[0-9a-f]{64}\.png of trajectory q1\d/0 is missing"):
         split(folder, settings())
 
 

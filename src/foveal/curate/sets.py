@@ -1,10 +1,12 @@
 """Writing the sets of a curation: each is made beside the old one, and put in its place when it is whole."""
 
 import contextlib
+import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,7 +16,7 @@ from foveal.curate.questions import StoredQuestion
 from foveal.curate.stages import Stages, VerifiedTry
 from foveal.curate.synthesis import run_of
 from foveal.errors import ConfigError, RecordError
-from foveal.records import FILE, IMAGES, RunWriter, scan_run
+from foveal.records import FILE, IMAGES, scan_run
 from foveal.trajectory import Trajectory
 
 SFT, RL, LONG_COT = "sft", "rl", "long-cot"
@@ -60,15 +62,15 @@ def write_sft(
     with contextlib.ExitStack() as stack:
         runs = {name: stack.enter_context(_Run(run_of(folder, name))) for name in {one.teacher for one in chosen}}
         for part in (TRAIN, HELD_OUT):
-            with RunWriter(part_folder / part) as writer:
+            with _writing(part_folder / part) as file:
                 for one in chosen:
                     if parts[one.id] == part:
                         run = runs[one.teacher]
-                        _write(writer, run.folder, run.read(one.trajectory), one.teacher)
+                        _write(file, run.folder, part_folder / part, run.read(one.trajectory), one.teacher)
                         rows[part] += 1
                 if part == TRAIN and share:
                     for trajectory in _reasoning(folder, round(rows[TRAIN] * share / (1 - share)), settings.seed):
-                        _write(writer, folder.run(LONG_COT), trajectory, LONG_COT)
+                        _write(file, folder.run(LONG_COT), part_folder / part, trajectory, LONG_COT)
                         reasoning[part] += 1
     _replace(part_folder, folder.path / SFT)
     return {part: count + reasoning[part] for part, count in rows.items()}, dict(reasoning)
@@ -133,24 +135,33 @@ def _reasoning(folder: Folder, count: int, seed: int) -> Iterable[Trajectory]:
     return (one for one in scan_run(folder.run(LONG_COT)) if one.id in drawn)
 
 
-def _write(writer: RunWriter, source: Path, trajectory: Trajectory, teacher: str) -> None:
-    """Write a trajectory and its pictures, which are there as files already.
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[TextIO]:
+    """The file of a new run folder. It is made to last as a whole: line by line is for runs that cost something."""
+    (folder / IMAGES).mkdir(parents=True)
+    try:
+        with (folder / FILE).open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RecordError(f"{folder} cannot be written: {error}", "make room on the disk") from error
+
+
+def _write(file: TextIO, source: Path, folder: Path, trajectory: Trajectory, teacher: str) -> None:
+    """Write a trajectory to the file of a folder, and its pictures, which are there as files already.
 
     Raises:
         RecordError: A picture is not there any more.
     """
     for ref in trajectory.refs:
-        name = f"{ref.sha256}.png"
-        if not (writer.folder / IMAGES / name).exists():
-            (writer.folder / IMAGES).mkdir(exist_ok=True)
-            try:
-                shutil.copyfile(source / IMAGES / name, writer.folder / IMAGES / name)
-            except OSError as error:
-                raise RecordError(
-                    f"picture {name} of {trajectory.id} cannot be copied from {source}: {error}"
-                ) from error
-    settings = {**trajectory.settings, "teacher": teacher}
-    writer.write(timeless(trajectory).model_copy(update={"id": f"{teacher}/{trajectory.id}", "settings": settings}))
+        name = Path(IMAGES) / f"{ref.sha256}.png"
+        if not (source / name).is_file():
+            raise RecordError(f"picture {source / name} of trajectory {trajectory.id} is missing")
+        if not (folder / name).exists():
+            shutil.copyfile(source / name, folder / name)
+    changes = {"id": f"{teacher}/{trajectory.id}", "settings": {**trajectory.settings, "teacher": teacher}}
+    file.write(timeless(trajectory).model_copy(update=changes).model_dump_json() + "\n")
 
 
 def timeless(trajectory: Trajectory) -> Trajectory:
