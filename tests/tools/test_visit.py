@@ -79,6 +79,11 @@ def test_long_page_is_cut_and_says_so():
     assert note == f"{len(whole.snippet) - 200} more characters are left out]"
 
 
+def test_plain_text_is_shown_as_it_is():
+    page = visit(Web(rfc="RFC 1\n\n  a < b and é\n"), "https://e.org/rfc")
+    assert (page.title, page.snippet) == ("https://e.org/rfc", "RFC 1\n\n  a < b and é")
+
+
 @pytest.mark.parametrize(
     ("page", "told"),
     [

@@ -1,11 +1,20 @@
+import contextlib
 import json
+import random
 import struct
 import zlib
 
 import pytest
 from PIL import Image
 
-from foveal.tools.search.loaders import name_title, read_captions, read_documents, read_picture, read_sidecar
+from foveal.tools.search.loaders import (
+    exif_title,
+    name_title,
+    read_captions,
+    read_documents,
+    read_picture,
+    read_sidecar,
+)
 
 
 @pytest.fixture
@@ -151,3 +160,20 @@ def test_sidecar_is_a_short_text_of_the_same_name(tmp_path):
 def test_names_become_titles(tmp_path):
     assert name_title(tmp_path / "red_square-2.v1.png") == "red square 2.v1"
     assert name_title(tmp_path / "__.png") == "__.png"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_noise_in_exif_breaks_nothing(tmp_path, kind):
+    rng, exif, picture = random.Random(0), Image.Exif(), tmp_path / "a.jpg"
+    exif[270], exif[0x9C9B] = "A field of rape", "Feld".encode("utf-16-le")
+    Image.new("RGB", (20, 20)).save(picture, kind, exif=exif)
+    whole = picture.read_bytes()
+    assert exif_title(picture) == "A field of rape"
+    for _ in range(60):
+        noisy = bytearray(whole)
+        for _ in range(rng.randrange(1, 12)):
+            noisy[rng.randrange(min(len(noisy), 400))] = rng.randrange(256)
+        picture.write_bytes(noisy)
+        with contextlib.suppress(ValueError):
+            read_picture(picture)
+        assert exif_title(picture) is None or isinstance(exif_title(picture), str)

@@ -68,7 +68,7 @@ def embed_index(folder: Path, embedder: Embedder, progress: Callable[[int], None
                 return done
             vectors = embedder.embed([f"{shown_text(title)}. {shown_text(body)}" for _, title, body in rows])
             kept = ((row[0], vector.astype("<f2").tobytes()) for row, vector in zip(rows, vectors, strict=True))
-            connection.executemany("insert into vectors values (?, ?)", kept)
+            connection.executemany("insert or replace into vectors values (?, ?)", kept)
         done += len(rows)
         progress(done)
 

@@ -76,6 +76,7 @@ def read_picture(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow's own limit against files that unpack to gigabytes, made strict.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF: the picture is there
             with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")) as file:
                 return to_rgb(ImageOps.exif_transpose(file))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -127,9 +128,11 @@ def read_sidecar(picture: Path) -> Sidecar | None:
 def exif_title(picture: Path) -> str | None:
     """What the EXIF of a picture file says that it shows; None if nothing, or only what cameras write by themselves."""
     try:
-        with Image.open(picture, formats=("PNG", "JPEG", "WEBP", "TIFF")) as file:
-            exif = file.getexif()
-            found = [exif.get(tag) for tag in (ExifTags.Base.ImageDescription, ExifTags.Base.XPTitle)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # as above
+            with Image.open(picture, formats=("PNG", "JPEG", "WEBP", "TIFF")) as file:
+                exif = file.getexif()
+                found = [exif.get(tag) for tag in (ExifTags.Base.ImageDescription, ExifTags.Base.XPTitle)]
     except (OSError, ValueError, SyntaxError, KeyError, struct.error):
         return None  # a caption is a gift; the picture itself was read, or its fault was told
     for value in found:

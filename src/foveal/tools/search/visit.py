@@ -4,6 +4,7 @@ Menus, advertisements and comments are left out. Scripts are not run, so a page 
 """
 
 import asyncio
+import re
 
 from foveal.errors import MissingDependency, SearchError
 from foveal.tools.base import Visitor
@@ -14,6 +15,11 @@ from foveal.tools.search.providers.http import MAX_TITLE, text
 from foveal.tools.search.replay import RecordedVisits
 from foveal.tools.search.settings import VisitSettings
 from foveal.trajectory import SearchHit
+
+READ_SECONDS = 20.0
+"""How long the text of one page is looked for."""
+
+_TAG = re.compile(rb"<[a-zA-Z!/?]")
 
 
 class PageVisitor:
@@ -46,13 +52,19 @@ class PageVisitor:
             SearchError: The address is not public, cannot be read, or has no text.
         """
         fetched = await self._fetcher.get(url)
-        return await asyncio.to_thread(self._read, fetched)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await asyncio.to_thread(self._read, fetched)
+        except TimeoutError:
+            raise SearchError(f"the text of the page was not found within {READ_SECONDS:g} s") from None
 
     def _read(self, fetched: Fetched) -> SearchHit:
-        from trafilatura import extract_with_metadata
-
         if fetched.content.startswith(b"%PDF"):
             raise SearchError("that is a PDF file, no page")
+        if not _TAG.search(fetched.content[:2000]) and (plain := _decoded(fetched.content)):
+            return self._page(fetched, plain, None, None)
+        from trafilatura import extract_with_metadata
+
         try:
             found = extract_with_metadata(fetched.content, url=fetched.url, include_comments=False)
         except Exception as error:  # a hostile page can break a parser of HTML anywhere
@@ -60,10 +72,21 @@ class PageVisitor:
         body = storable(found.text or "").strip() if found is not None else ""
         if found is None or not body:
             raise SearchError("the page has no text that can be read: it may be written by a script")
+        return self._page(fetched, body, found.title, found.date)
+
+    def _page(self, fetched: Fetched, body: str, title: str | None, date: str | None) -> SearchHit:
         if len(body) > self._max_chars:
             body = f"{body[: self._max_chars]}\n[{len(body) - self._max_chars} more characters are left out]"
-        title = text(found.title, MAX_TITLE) or fetched.url
-        return SearchHit(title=title, link=fetched.url, snippet=body, date=text(found.date, 100))
+        named = text(title, MAX_TITLE) or fetched.url
+        return SearchHit(title=named, link=fetched.url, snippet=body, date=text(date, 100))
+
+
+def _decoded(content: bytes) -> str:
+    """The bytes as text; empty if they are none."""
+    try:
+        return storable(content.decode("utf-8-sig")).strip()
+    except UnicodeDecodeError:
+        return ""
 
 
 def open_visitor(settings: VisitSettings, fetcher: Fetcher | None = None) -> Visitor:
