@@ -129,11 +129,11 @@ def exif_title(picture: Path) -> str | None:
     """What the EXIF of a picture file says that it shows; None if nothing, or only what cameras write by themselves."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # as above
+            warnings.simplefilter("ignore")  # what matters was told when the picture was read
             with Image.open(picture, formats=("PNG", "JPEG", "WEBP", "TIFF")) as file:
                 exif = file.getexif()
                 found = [exif.get(tag) for tag in (ExifTags.Base.ImageDescription, ExifTags.Base.XPTitle)]
-    except (OSError, ValueError, SyntaxError, KeyError, struct.error):
+    except (OSError, ValueError, SyntaxError, KeyError, struct.error, Image.DecompressionBombError):
         return None  # a caption is a gift; the picture itself was read, or its fault was told
     for value in found:
         text = value.decode("utf-16-le", "ignore") if isinstance(value, bytes) else value
