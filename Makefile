@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two processes, a file of tests always in one of them; torch on one thread, or they would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: venv chromium demo test lint types check-all clean
+.PHONY: venv chromium demo test lint types check-all check-inspect clean
 
 venv: .venv/.installed
 
@@ -33,6 +33,12 @@ test: lint types chromium
 
 check-all: lint types chromium
 	$(PYTEST)
+
+# inspect-ai cannot stand beside the packages of development, so it has an environment of its own.
+check-inspect:
+	test -x .venv-inspect/bin/python || $(PYTHON) -m venv .venv-inspect
+	.venv-inspect/bin/python -m pip install --quiet --editable ".[inspect]" "pytest>=8"
+	.venv-inspect/bin/python -m pytest -W ignore tests/integrations/check_inspect.py tests/integrations/formats/test_inspect.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -54,6 +54,8 @@ def open_offered(benchmark: Benchmark, settings: BenchToolSettings, sessions: in
         text=tools.text if "search" in offered else None,
         image=tools.image if "image_search" in offered else None,
         k=tools.k,
+        visitor=tools.visitor,
     )
+    as_usual = set(tools.offered) == set(own)
     by_hand = f"chosen by hand; the benchmark itself has {', '.join(own)}"
-    return Offered(tools, sandbox, benchmark.tools.why if set(offered) == set(own) else by_hand)
+    return Offered(tools, sandbox, benchmark.tools.why if as_usual else by_hand)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from foveal.agent import Agent
+from foveal.bench.operations import carried_out
 from foveal.bench.statistics import wilson
 from foveal.config import Sampling
 from foveal.micro import world
@@ -12,7 +13,7 @@ from foveal.policy.base import Policy
 from foveal.records import RunWriter
 from foveal.reward.accuracy import exact
 from foveal.tools.session import Tools
-from foveal.trajectory import Trajectory, Turn
+from foveal.trajectory import Trajectory
 
 CONCURRENCY = 24
 """Trajectories under way at once."""
@@ -68,7 +69,7 @@ def figures(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     failed = sum(cell.status != "ok" for cell in cells)
     out["code_error_rate"] = failed / len(cells) if cells else 0.0
     count = max(len(trajectories), 1)
-    out["calls_per_question"] = sum(map(_carried_out, turns)) / count
+    out["calls_per_question"] = sum(len(list(carried_out(trajectory))) for trajectory in trajectories) / count
     out["answered"] = sum(trajectory.answer is not None for trajectory in trajectories) / count
     out["seconds_per_question"] = sum(trajectory.seconds for trajectory in trajectories) / count
     return out
@@ -77,10 +78,6 @@ def figures(trajectories: Sequence[Trajectory]) -> dict[str, float]:
 def _share(prefix: str, trajectories: Sequence[Trajectory]) -> dict[str, float]:
     share = wilson(sum(t.reward["accuracy"] for t in trajectories), len(trajectories))
     named = {"n": share.n, "accuracy": share.value, "low": share.low, "high": share.high}
-    with_call = sum(any(map(_carried_out, trajectory.turns)) for trajectory in trajectories)
+    with_call = sum(any(carried_out(trajectory)) for trajectory in trajectories)
     named["call_rate"] = with_call / max(len(trajectories), 1)
     return {prefix + name: value for name, value in named.items()}
-
-
-def _carried_out(turn: Turn) -> bool:
-    return turn.call is not None and turn.observation is not None

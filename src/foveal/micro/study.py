@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import JsonValue
 
+from foveal.bench.operations import carried_out
 from foveal.config import Sampling
 from foveal.errors import ConfigError
 from foveal.micro import world
@@ -240,7 +241,7 @@ def _tool_use(answered: Sequence[Trajectory]) -> dict[str, float]:
     tools: dict[str, float] = {}
     for family in FAMILIES:
         of_it = [trajectory for trajectory in answered if trajectory.question.family == family]
-        used = [turn.call.tool for one in of_it for turn in one.turns if turn.call and turn.observation]
+        used = [call.tool for one in of_it for call in carried_out(one)]
         tools |= {f"family.{family}.{tool}": used.count(tool) / max(len(of_it), 1) for tool in TOOLS}
     return tools
 
