@@ -3,12 +3,12 @@
     python benchmarks/curate_intake.py [--rows N] [--slice N] [--folder FOLDER] [--json FILE]
     python benchmarks/curate_intake.py --big-column [--folder FOLDER] [--json FILE]
 
-Every row has a picture of its own, a JPEG of 0.2 to 2 megapixels with grain, 100 KB on average, near what the
-released files have; one row in 50 repeats an earlier one with its picture saved again, one in 100 is damaged. Then, each in its own
-process: `add` reads, decodes and keeps every row; `check` hashes every picture and compares all rows with one another
-and with a benchmark of 500 items; `split` writes a set of what is left, 5 % held out. The goal for 100,000 rows is less
-than 2 GiB in each. With `--big-column` the file has few rows, but 2.5 GiB of pictures in one row group, more than one
-array of 32-bit offsets can hold; making it takes 6 GB of memory.
+Every row has a picture of its own, a JPEG of 0.2 to 2 megapixels with grain, 100 KB on average, near what the released
+files have; one row in 50 repeats an earlier one with its picture saved again, one in 100 is damaged. Then, each in its
+own process: `add` reads, decodes and keeps every row; `check` hashes every picture and compares all rows with one
+another and with a benchmark of 500 items; `split` writes a set of what is left, 5 % held out. The goal for 100,000 rows
+is less than 2 GiB in each. With `--big-column` the file has few rows, but 2.5 GiB of pictures in one row group, more
+than one array of 32-bit offsets can hold; making it takes 6 GB of memory.
 
 Files are made in a temporary folder and removed. A parquet file has `--slice` rows; it is made when the one before it
 has been read, and emptied when the next one has been made, so that 100,000 rows need about 11 GB. The time for that is
