@@ -23,6 +23,7 @@ app = App(
 COMMANDS = (
     ("demo", "foveal.cli.demo:demo", "Answer held-out questions with the shipped model: no GPU, no key, no network."),
     ("ask", "foveal.cli.ask:ask", "Answer one question about your pictures and show every step."),
+    ("serve", "foveal.cli.serve:serve", "Answer OpenAI clients: the agent, its tools included, as if it were a model."),
     ("view", "foveal.cli.view:view", "Draw a saved run as web pages that open from disk."),
     ("score", "foveal.cli.score:score", "Score a saved run again, without its model."),
     ("bench", "foveal.cli.bench:bench", "Run a benchmark with and without tools, or draw a saved one again."),

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import re
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -14,25 +13,24 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from foveal.cli.common import check_writable, open_policy, open_searches, shipped_policy, write_json
+from foveal.cli.answering import (
+    Prompting,
+    check_shipped_flags,
+    check_shipped_question,
+    limited,
+    open_named,
+    open_shipped,
+)
+from foveal.cli.common import check_writable, write_json
 from foveal.cli.steps import show_end, show_turn
-from foveal.errors import ConfigError, InputError
+from foveal.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from foveal.agent import Agent
-    from foveal.config import Limits
-    from foveal.policy.base import Policy
-    from foveal.protocol import Profile
     from foveal.tools.sandbox import LocalSandbox
-    from foveal.tools.session import Tools
     from foveal.trajectory import Trajectory
-
-OTHER_POLICY = (
-    "name a model that can: --policy http://127.0.0.1:8000/v1 (any OpenAI-compatible endpoint; its key in "
-    "FOVEAL_API_KEY), or --policy FOLDER (a Qwen2-VL or Qwen2.5-VL checkpoint)"
-)
 
 
 def ask(
@@ -77,10 +75,8 @@ def ask(
         unsafe_allow_unsandboxed: Run the model's code with all your rights if this machine offers no isolation.
     """
     from foveal.agent import Agent
-    from foveal.config import Limits, Sampling
-    from foveal.protocol import load_profile
+    from foveal.config import Sampling
     from foveal.tools.sandbox import LocalSandbox
-    from foveal.tools.session import Tools
 
     asked = _read(words)
     check_writable(json_file)
@@ -88,27 +84,22 @@ def ask(
     sandbox = LocalSandbox(unsafe_allow_unsandboxed=unsafe_allow_unsandboxed)
     sampling = Sampling(temperature=temperature, seed=seed)
     folder = run or Path("runs") / f"ask-{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z"
+    prompting = Prompting(profile, system_prompt, user_suffix)
     with tempfile.TemporaryDirectory(prefix="foveal-") as scratch:
         with console.status("opening the model"):
             if policy is None:
-                if (model, search, system_prompt, user_suffix, profile) != (None, None, None, None, "foveal"):
-                    raise ConfigError("the shipped model comes with its own prompt and search index", OTHER_POLICY)
-                setup = _shipped(asked, Path(scratch), sandbox)
+                check_shipped_flags(model, search, prompting)
+                check_shipped_question(asked.text, asked.pictures)
+                setup = open_shipped(Path(scratch), sandbox)
             else:
-                searches = open_searches(search)
-                if searches.no_images is not None:
-                    console.print(f"image search is not offered: {searches.no_images}", style="dim", soft_wrap=True)
-                tools = Tools(code=sandbox, text=searches.text, image=searches.images, k=searches.k)
-                prompted = load_profile(profile, system_prompt, user_suffix)
-                setup = _Setup(open_policy(policy, model), tools, prompted, Limits())
-        asked_for = {
-            "max_turns": max_turns,
-            "max_turn_tokens": max_turn_tokens,
-            "max_context": max_context,
-            "max_image_pixels": max_image_pixels,
-        }
-        given = {name: value for name, value in asked_for.items() if value is not None}
-        limits = setup.limits.model_copy(update=given)
+                setup = open_named(policy, model, search, prompting, sandbox, console)
+        limits = limited(
+            setup.limits,
+            max_turns=max_turns,
+            max_turn_tokens=max_turn_tokens,
+            max_context=max_context,
+            max_image_pixels=max_image_pixels,
+        )
         agent = Agent(setup.policy, setup.tools, setup.profile, limits, sampling)
         trajectory = asyncio.run(_answer(agent, sandbox, asked, folder, console))
     _report(trajectory, folder, json_file, console)
@@ -131,47 +122,6 @@ def _read(words: Sequence[str]) -> _Asked:
         if not Path(name).is_file():
             raise InputError(f"there is no picture {name}", usage)
     return _Asked(words[-1], tuple(load_picture(name) for name in words[:-1]))
-
-
-class _Setup(NamedTuple):
-    policy: "Policy"
-    tools: "Tools"
-    profile: "Profile"
-    limits: "Limits"
-
-
-def _shipped(asked: _Asked, folder: Path, sandbox: "LocalSandbox") -> _Setup:
-    """The shipped model in its world, if the question belongs there; the world's index is built in `folder`."""
-    from foveal.micro import BEST, world
-    from foveal.micro.facts import countries
-
-    if not asked.pictures or not all(world.knows(picture) for picture in asked.pictures):
-        raise InputError(
-            "the small model that ships with foveal knows only its own world of drawn scenes, and this question is "
-            "about something else: its answer would be a guess",
-            OTHER_POLICY,
-        )
-    _check_question(asked.text)
-    policy = shipped_policy(BEST)
-    world.build(folder / "index", countries())
-    tools = world.tools(folder / "index", sandbox)
-    return _Setup(policy, tools, world.profile(tools=True), world.LIMITS)
-
-
-def _check_question(text: str) -> None:
-    from foveal.micro.questions import TEMPLATES
-    from foveal.micro.scenes import COLOURS
-
-    colour = f"(?:{'|'.join(COLOURS)})"
-    wordings = [
-        re.escape(template).replace(r"\{a\}", colour).replace(r"\{b\}", colour) for template in TEMPLATES.values()
-    ]
-    if not any(re.fullmatch(wording, text) for wording in wordings):
-        examples = "; ".join(template.format(a="red", b="blue") for template in TEMPLATES.values())
-        raise InputError(
-            "the small model that ships with foveal has not learned this question: its answer would be a guess",
-            f"ask one of these, about the boards of the scene: {examples}; or {OTHER_POLICY}",
-        )
 
 
 async def _answer(

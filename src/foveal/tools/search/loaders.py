@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import IO, NamedTuple, TypeVar
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -66,8 +66,8 @@ def read_documents(path: Path, origin: str, problem: Problem) -> Iterator[Docume
         problem(str(error))
 
 
-def read_picture(path: Path) -> Image.Image:
-    """The first frame of a picture file, upright, as RGB.
+def read_picture(source: Path | IO[bytes]) -> Image.Image:
+    """The first frame of a picture file, or of its bytes, upright, as RGB.
 
     Raises:
         ValueError: It is too large, damaged or no picture; the message says which.
@@ -77,7 +77,7 @@ def read_picture(path: Path) -> Image.Image:
             # Pillow's own limit against files that unpack to gigabytes, made strict.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF: the picture is there
-            with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")) as file:
+            with Image.open(source, formats=("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")) as file:
                 return to_rgb(ImageOps.exif_transpose(file))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ValueError(f"picture of more than {Image.MAX_IMAGE_PIXELS} pixels") from None

@@ -1,0 +1,1 @@
+"""The agent, model and tools together, behind an OpenAI-compatible endpoint."""
