@@ -6,7 +6,8 @@ import pytest
 
 from foveal.config import Limits
 from foveal.errors import InputError, PolicyError
-from foveal.policy.scripted import ScriptedPolicy
+from foveal.policy.base import Generation
+from foveal.policy.scripted import ScriptedConversation, ScriptedPolicy
 from foveal.records import RunWriter, read_run
 from foveal.serve.app import MAX_BODY, Saved
 from foveal.serve.server import listen
@@ -89,6 +90,26 @@ def test_usage_is_the_sum_of_all_turns(running, held):
             return (await server.ask()).json()["usage"]
 
     assert asyncio.run(main()) == {"prompt_tokens": 20, "completion_tokens": 4, "total_tokens": 24}
+
+
+def test_a_turn_that_the_client_cut_short_is_told_in_the_log(running, caplog):
+    class Cut(ScriptedConversation):
+        async def generate(self, max_tokens, stop):
+            return Generation("<think>I am not", "length", 5, max_tokens)
+
+    class CutPolicy(ScriptedPolicy):
+        def open(self, images, sampling):
+            return Cut([])
+
+    async def main():
+        async with running(CutPolicy([])) as server:
+            return await server.ask(), await server.ask(max_tokens=16)
+
+    _, reply = asyncio.run(main())
+    assert (reply.json()["choices"][0]["finish_reason"], reply.json()["usage"]["completion_tokens"]) == ("length", 16)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "the client's max_tokens of 16 cut a turn short: raise it there"
+    ]
 
 
 def test_an_end_without_an_answer_is_an_empty_reply(running):
@@ -182,6 +203,22 @@ def test_so_many_at_a_time_and_the_others_wait(running, held):
     assert policy.most == 2
     assert [reply.status_code for reply in replies] == [200] * 6
     assert after == {"status": "ok", "running": 0, "waiting": 0}
+
+
+def test_who_finds_too_many_waiting_is_turned_away(running, held):
+    async def main():
+        policy = held()
+        async with running(policy, concurrency=1, max_waiting=1) as server:
+            asking = [asyncio.create_task(server.ask()) for _ in range(2)]
+            while await server.health() != {"status": "ok", "running": 1, "waiting": 1}:
+                await asyncio.sleep(0.01)
+            turned_away = await server.ask()
+            policy.free.set()
+            return turned_away, await asyncio.gather(*asking)
+
+    turned_away, replies = asyncio.run(main())
+    assert (turned_away.status_code, turned_away.json()["error"]["code"]) == (429, "queue_full")
+    assert [reply.status_code for reply in replies] == [200, 200]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -8,13 +8,11 @@ goes away is ended at once, and so is everything when the server stops.
 
 import asyncio
 import hashlib
-import hmac
-import json
 import logging
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +23,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from foveal.agent import Agent
 from foveal.config import Limits, Sampling
@@ -33,8 +31,10 @@ from foveal.errors import FovealError
 from foveal.policy.base import Policy
 from foveal.protocol import Profile
 from foveal.records import RunWriter
+from foveal.serve.guard import Guard
 from foveal.serve.reply import chunk, completion, error_object, error_response, failure, last_chunks
 from foveal.serve.request import Asked, Refused, read_request
+from foveal.serve.stream import Stream, with_signs_of_life
 from foveal.tools.session import Tools
 from foveal.trajectory import ImageStore, Question, StopReason, Trajectory, Turn
 
@@ -43,9 +43,7 @@ MAX_BODY = 64 * 2**20
 BODY_SECONDS = 60.0
 """For the whole body to arrive, once the request has its turn."""
 MAX_WAITING = 1000
-"""Requests that wait for their turn; further ones are turned away."""
-SIGN_OF_LIFE_SECONDS = 15.0
-"""Between comments in a stream that has nothing to say, so that nobody in between takes it for dead."""
+"""Requests that wait for their turn."""
 
 log = logging.getLogger(__name__)
 
@@ -97,10 +95,13 @@ class Completions:
         concurrency: Requests at a time.
         saved: Where trajectories go; None keeps none.
         stopping: Set when the server has to stop.
+        max_waiting: Requests that wait for their turn; further ones are turned away.
     """
 
-    def __init__(self, served: Served, concurrency: int, saved: Saved | None, stopping: asyncio.Event):
-        self._served, self._saved, self._stopping = served, saved, stopping
+    def __init__(
+        self, served: Served, concurrency: int, saved: Saved | None, stopping: asyncio.Event, max_waiting: int
+    ):
+        self._served, self._saved, self._stopping, self._max_waiting = served, saved, stopping, max_waiting
         self._slots = asyncio.Semaphore(concurrency)
         # One thread: the limit against picture bombs hangs on warning filters, which threads share.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="requests")
@@ -109,7 +110,7 @@ class Completions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if self.waiting >= MAX_WAITING:
+        if self.waiting >= self._max_waiting:
             full = Refused("too many requests are waiting: send fewer at a time", code="queue_full", status=429)
             return await error_response(full)(scope, receive, send)
         self.waiting += 1
@@ -125,7 +126,7 @@ class Completions:
             self._slots.release()
 
     async def _answer(self, request: Request, send: Send) -> None:
-        stream = _Stream(send)
+        stream = Stream(send)
         try:
             if self._stopping.is_set():
                 raise _stopped()
@@ -182,7 +183,7 @@ class Completions:
         trajectory, page = await self._run(asked, uuid.uuid4().hex, lambda turn: None)
         return JSONResponse(completion(self._served.name, trajectory, page))
 
-    async def _tell(self, asked: Asked, stream: "_Stream") -> None:
+    async def _tell(self, asked: Asked, stream: Stream) -> None:
         """Stream the turns as reasoning, and then the answer."""
         name, id = self._served.name, uuid.uuid4().hex
         await stream.begin(chunk(name, id, {"role": "assistant", "content": ""}))
@@ -190,7 +191,7 @@ class Completions:
         running = asyncio.ensure_future(self._run(asked, id, turns.put_nowait))
         running.add_done_callback(lambda task: turns.put_nowait(None))
         try:
-            async for turn in _with_signs_of_life(turns, stream):
+            async for turn in with_signs_of_life(turns, stream):
                 await stream.say(chunk(name, id, {"reasoning_content": turn.text + "\n"}))
             trajectory, page = await running
         finally:
@@ -211,7 +212,8 @@ class Completions:
         trajectory = await self._agent(asked).run(question, images, on_turn, id)
         page = self._saved.write(trajectory) if self._saved else None
         log.info("%s: %d turns, %.1f s", trajectory.stop_reason, len(trajectory.turns), trajectory.seconds)
-        if trajectory.stop_reason is StopReason.MAX_TOKENS and asked.max_tokens is not None:
+        lowered = asked.max_tokens is not None and asked.max_tokens < self._served.limits.max_turn_tokens
+        if trajectory.stop_reason is StopReason.MAX_TOKENS and lowered:
             log.warning("the client's max_tokens of %d cut a turn short: raise it there", asked.max_tokens)
         if (failed := failure(trajectory)) is not None:
             raise failed
@@ -231,48 +233,6 @@ class Completions:
             seed=secrets.randbelow(2**31) if asked.seed is None else asked.seed,
         )
         return Agent(served.policy, served.tools, profile, limits, sampling)
-
-
-class _Stream:
-    """Server-sent events."""
-
-    def __init__(self, send: Send):
-        self._send = send
-        self.begun = False
-
-    async def begin(self, event: dict[str, Any]) -> None:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
-        self.begun = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self.say(event)
-
-    async def say(self, event: dict[str, Any]) -> None:
-        await self._body(f"data: {json.dumps(event)}\n\n")
-
-    async def sign_of_life(self) -> None:
-        await self._body(": at work\n\n")
-
-    async def end(self, *events: dict[str, Any]) -> None:
-        for event in events:
-            await self.say(event)
-        await self._body("data: [DONE]\n\n", more=False)
-
-    async def _body(self, text: str, more: bool = True) -> None:
-        await self._send({"type": "http.response.body", "body": text.encode(), "more_body": more})
-
-
-async def _with_signs_of_life(turns: asyncio.Queue[Turn | None], stream: _Stream) -> AsyncIterator[Turn]:
-    """The turns up to None."""
-    while True:
-        try:
-            async with asyncio.timeout(SIGN_OF_LIFE_SECONDS):
-                turn = await turns.get()
-        except TimeoutError:
-            await stream.sign_of_life()
-            continue
-        if turn is None:
-            return
-        yield turn
 
 
 async def _body(request: Request) -> bytes:
@@ -304,36 +264,13 @@ def _stopped() -> Refused:
     return Refused("the server is stopping", code="stopping", status=503)
 
 
-class _Guard:
-    """Lets in who has the key; without a key, everybody but web pages, which any page in a browser could be."""
-
-    def __init__(self, app: ASGIApp, key: str | None):
-        self._app, self._key = app, key
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (refused := self._refusal(Request(scope))) is not None:
-            return await error_response(refused)(scope, receive, send)
-        await self._app(scope, receive, send)
-
-    def _refusal(self, request: Request) -> Refused | None:
-        if request.url.path == "/health":
-            return None
-        if self._key is None:
-            if "origin" not in request.headers:
-                return None
-            return Refused("web pages are not answered: start the server with --api-key-env", status=403)
-        given = request.headers.get("authorization", "").encode()
-        if hmac.compare_digest(given, f"Bearer {self._key}".encode()):
-            return None
-        return Refused("that is not the key of this server", code="invalid_api_key", status=401)
-
-
 def application(
     served: Served,
     stopping: asyncio.Event,
     concurrency: int = 8,
     saved: Saved | None = None,
     key: str | None = None,
+    max_waiting: int = MAX_WAITING,
 ) -> Starlette:
     """The endpoint as an ASGI application.
 
@@ -343,8 +280,9 @@ def application(
         concurrency: Requests at a time; further ones wait.
         saved: Where trajectories go; None keeps none.
         key: What clients have to send as a bearer token; None asks for none.
+        max_waiting: Requests that wait for their turn; further ones are turned away.
     """
-    completions = Completions(served, concurrency, saved, stopping)
+    completions = Completions(served, concurrency, saved, stopping, max_waiting)
     started = int(time.time())
 
     async def models(request: Request) -> Response:
@@ -360,7 +298,7 @@ def application(
             Route("/v1/models", models),
             Route("/health", health),
         ],
-        middleware=[Middleware(_Guard, key=key)],
+        middleware=[Middleware(Guard, key=key)],
         exception_handlers={HTTPException: _no_route, Exception: _bug},
     )
 
