@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import InputError, MissingDependency, SearchError
-from foveal.tools.search.text import FILE, MAX_QUERY, MAX_TERMS, Document, TextIndex, require_fts5, terms
+from foveal.tools.search.text import FILE, MAX_QUERY, MAX_RANKED, MAX_TERMS, Document, TextIndex, require_fts5, terms
 
 RIVERS = [
     Document("Amazon", "The Amazon is a river in Brazil. It carries more water than any other.", "river/amazon"),
@@ -54,6 +54,14 @@ def test_document_with_all_words_beats_a_better_scored_one_with_some(tmp_path, f
     both = [Document("plain", "lantern and harbour " + "filler " * 200)]
     index.add(rare + both + [Document(f"n{i}", "harbour") for i in range(20)])
     assert titles(find(index, "lantern harbour", 2)) == ["plain", "lantern lantern lantern"]
+
+
+def test_a_word_of_very_many_documents_fills_nothing_up(tmp_path, find):
+    index = TextIndex.create(tmp_path)
+    rare = [Document("lantern", "once"), Document("harbour", "once"), Document("lantern", "a known one")]
+    index.add(rare + [Document("known", f"known {number}") for number in range(MAX_RANKED)])
+    assert titles(find(index, "lantern harbour known", 9)) == ["harbour", "lantern", "lantern"]
+    assert len(find(index, "known", 9)) == 9  # by itself it is all that there is to go by
 
 
 def test_words_are_stemmed_and_accents_do_not_matter(rivers, find):

@@ -28,6 +28,10 @@ TITLE_WEIGHT = 4.0
 MAX_QUERY, MAX_TERMS = 10_000, 32
 """Characters and terms of a query that are looked at; the rest cannot slow a search down."""
 
+MAX_RANKED = 10_000
+"""Documents with some words of a query that are ranked. FTS5 ranks about a million a second, and counts twenty times as
+many, so a word that most documents have would cost a second in a large index, and tell next to nothing."""
+
 SCHEMA = """
 create virtual table words using fts5(title, body, tokenize = 'porter unicode61 remove_diacritics 2');
 create table documents(id integer primary key, link text, date text, source text, origin text);
@@ -136,6 +140,8 @@ class TextIndex:
     async def search(self, query: str, k: int) -> list[SearchHit]:
         """The best `k` documents: first those with all words of the query, then those with some.
 
+        Words that very many documents have (`MAX_RANKED`) do not count as some.
+
         Any text is a query: quotes and operators have no meaning, and a query without words finds nothing.
         A hit's score is its BM25, higher is better.
 
@@ -160,7 +166,7 @@ class TextIndex:
         ranked = _ranked(connection, " AND ".join(found), k)
         if len(ranked) < k and len(found) > 1:
             # Rows with all the words score alike in both, so this only adds rows behind them.
-            some = _ranked(connection, " OR ".join(found), 2 * k)
+            some = _ranked(connection, " OR ".join(_rarest(connection, found)), 2 * k)
             ranked |= {row: score for row, score in some.items() if row not in ranked}
         return dict(list(ranked.items())[:k])
 
@@ -195,6 +201,19 @@ def terms(query: str) -> list[str]:
             found[f'"{storable(run.lower())}"'] = run.lower() in _STOP
     telling = [term for term, stop in found.items() if not stop]
     return (telling or list(found))[:MAX_TERMS]
+
+
+def _rarest(connection: sqlite3.Connection, found: list[str]) -> list[str]:
+    """The terms without the most frequent ones, so that no more than `MAX_RANKED` rows hold one; at least one term."""
+    sql = f"select count(*) from (select 1 from words where words match ? limit {MAX_RANKED + 1})"
+    counts = {term: connection.execute(sql, (term,)).fetchone()[0] for term in found}
+    rows, kept = 0, set[str]()
+    for term in sorted(found, key=counts.__getitem__):
+        rows += counts[term]
+        if kept and rows > MAX_RANKED:
+            break
+        kept.add(term)
+    return [term for term in found if term in kept]
 
 
 def _ranked(connection: sqlite3.Connection, match: str, limit: int) -> dict[int, float]:
