@@ -39,6 +39,10 @@ def vlmevalkit_base_url(url):
     return {"model": "agent", "messages": messages, "n": 1, "max_tokens": 32768, "temperature": 0.0}
 
 
+def vlmevalkit_with_extra_body(url):
+    return {**vlmevalkit_base_url(url), "seed": 0}
+
+
 def vlmevalkit_alive(url):
     messages = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
     return {"model": "agent", "messages": messages, "n": 1, "max_tokens": 32768, "temperature": 0.0}
@@ -50,6 +54,7 @@ BODIES = [
     lmms_eval_with_instruction,
     vlmevalkit_wrapper,
     vlmevalkit_base_url,
+    vlmevalkit_with_extra_body,
     vlmevalkit_alive,
 ]
 
