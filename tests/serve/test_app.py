@@ -151,6 +151,24 @@ def test_a_model_that_is_too_slow_is_an_error(running, held):
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "wall_time")
 
 
+def test_a_question_that_does_not_fit_is_refused(running):
+    class Counting(ScriptedConversation):
+        def cost(self, message):
+            return len(message.text)
+
+    class CountingPolicy(ScriptedPolicy):
+        def open(self, images, sampling):
+            return Counting(self.turns)
+
+    async def main():
+        async with running(CountingPolicy([ANSWER]), limits=Limits(max_context=10_000)) as server:
+            return await server.ask("Why? " * 5000), await server.ask("Why?")
+
+    long, short = asyncio.run(main())
+    assert (long.status_code, long.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert short.status_code == 200
+
+
 def test_a_bug_is_an_error_object_and_leaves_the_server_alive(running, caplog):
     def turn(messages):
         raise ZeroDivisionError("s3cret")

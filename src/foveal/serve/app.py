@@ -203,7 +203,7 @@ class Completions:
         """Let the agent answer; with where the trajectory is drawn, if it was saved.
 
         Raises:
-            Refused: The model's endpoint failed or was too slow.
+            Refused: The model's endpoint failed or was too slow, or the question was too long for it.
         """
         images = self._saved.images if self._saved else ImageStore()
         refs = await asyncio.to_thread(lambda: tuple(images.put(picture) for picture in asked.pictures))

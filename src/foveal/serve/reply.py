@@ -3,7 +3,7 @@
 An answer ends with `finish_reason` "stop". A trajectory that ended without one (turns, tokens, context or time of the
 model's own code used up, or the same error again and again) is a reply like any other, with an empty text and "length":
 the model had its try, and a harness has to count it as wrong, not to ask again. If the model's endpoint failed, or was
-too slow, nothing was measured: that is an error.
+too slow, nothing was measured: that is an error, as is a question that does not fit into the context.
 """
 
 import time
@@ -13,13 +13,20 @@ from starlette.responses import JSONResponse
 
 from foveal.asking import endpoint_failed, out_of_time
 from foveal.serve.request import Refused
-from foveal.trajectory import Trajectory
+from foveal.trajectory import StopReason, Trajectory
 
 Json = dict[str, Any]
 
 
 def failure(trajectory: Trajectory) -> Refused | None:
     """The error of a trajectory that says nothing about the model; None for any other."""
+    if trajectory.stop_reason is StopReason.CONTEXT_FULL and not trajectory.turns:
+        return Refused(
+            "the question does not fit into the model's context: send fewer or smaller pictures, or start the server "
+            "with another --max-context or --max-image-pixels",
+            "messages",
+            "context_length_exceeded",
+        )
     if why := endpoint_failed(trajectory):
         return Refused(f"the model failed: {why}", code="policy_error", status=502)
     if why := out_of_time(trajectory):
