@@ -19,7 +19,7 @@ from foveal.config import Sampling
 from foveal.policy.base import Policy
 from foveal.policy.encoding import ChatEncoder
 from foveal.policy.engine import Engine, Request
-from foveal.policy.transformers import TransformersConversation
+from foveal.policy.transformers import Pictures, TransformersConversation
 from foveal.reward.score import score
 from foveal.tools.session import Tools, ToolSession
 from foveal.train.environment import Environment
@@ -102,10 +102,11 @@ class EnginePolicy:
 
     def __init__(self, engine: Engine | LockStep, name: str):
         self.engine, self.name = engine, name
+        self._pictures = Pictures(engine.encoder)
 
     def open(self, images: ImageStore, sampling: Sampling) -> TransformersConversation:
         """Start a conversation."""
-        return TransformersConversation(self.engine, images, sampling)
+        return TransformersConversation(self.engine, self._pictures, images, sampling)
 
 
 class SlowTools(Tools):

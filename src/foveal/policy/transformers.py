@@ -106,14 +106,14 @@ class TransformersPolicy:
     def _set_up(self, model: Any, encoder: ChatEncoder, name: str, max_batch: int) -> None:
         self.name, self.model, self.encoder = name, model, encoder
         self._engine = Engine(model, encoder, max_batch)
-        self._pictures = _Pictures(encoder)
+        self._pictures = Pictures(encoder)
 
     def open(self, images: ImageStore, sampling: Sampling) -> "TransformersConversation":
         """Start a conversation. Its random numbers follow from `sampling.seed` and the turn, nothing else."""
         return TransformersConversation(self._engine, self._pictures, images, sampling)
 
 
-class _Pictures:
+class Pictures:
     """Pictures that conversations hold now. Rollouts of one question share its picture: it is opened once."""
 
     def __init__(self, encoder: ChatEncoder):
@@ -133,7 +133,7 @@ class _Pictures:
 class TransformersConversation:
     """The token sequence of one trajectory: it only ever grows at its end, and never by decoded text."""
 
-    def __init__(self, engine: Engine, pictures: _Pictures, images: ImageStore, sampling: Sampling):
+    def __init__(self, engine: Engine, pictures: Pictures, images: ImageStore, sampling: Sampling):
         self._engine, self._opened, self._images, self._sampling = engine, pictures, images, sampling
         self._encoder = engine.encoder
         self._ids: list[int] = []
