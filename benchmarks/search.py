@@ -29,8 +29,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -41,25 +40,30 @@ from foveal.tools.search.dense import DenseText, embed_index
 from foveal.tools.search.embedding import Embedder
 from foveal.tools.search.image import ImageIndex, Picture
 from foveal.tools.search.text import FILE, TextIndex
-from foveal.trajectory import ImageStore
+from foveal.trajectory import ImageStore, SearchHit
 from search_data import CHANGES, COUNTED, Corpus, pictures
 
 QUERIES, QUESTIONS, READERS, SOUGHT = 200, 500, 8, 300
 K = 5
 
-Find = Callable[[str], Any]
+Find = Callable[[str], Awaitable[Any]]
 
 
 def times(find: Find, queries: Sequence[str], readers: int) -> list[float]:
-    """Seconds of each query, with so many readers at a time."""
+    """Seconds of each query, with so many under way in one event loop, as the searches of an agent are."""
 
-    def one(query: str) -> float:
-        start = time.perf_counter()
-        find(query)
-        return time.perf_counter() - start
+    async def everyone() -> list[float]:
+        room = asyncio.Semaphore(readers)
 
-    with ThreadPoolExecutor(readers) as pool:
-        return list(pool.map(one, queries))
+        async def one(query: str) -> float:
+            async with room:
+                start = time.perf_counter()
+                await find(query)
+                return time.perf_counter() - start
+
+        return await asyncio.gather(*map(one, queries))
+
+    return asyncio.run(everyone())
 
 
 def quantile(seconds: Sequence[float], share: float) -> float:
@@ -74,15 +78,15 @@ def text_figures(corpus: Corpus, folder: Path) -> tuple[dict[str, float], TextIn
     index.add(corpus.documents)
     figures = {"build_s": time.perf_counter() - start, "file_mb": (folder / FILE).stat().st_size / 1e6}
 
-    def find(query: str) -> Any:
-        return asyncio.run(index.search(query, K))
+    def find(query: str) -> Awaitable[Any]:
+        return index.search(query, K)
 
     for kind, queries in queries_of(corpus).items():
-        find(queries[0])
+        times(find, queries[:1], 1)
         figures[f"alone_p95_ms_{kind}"] = quantile(times(find, queries, 1), 0.95)
         seconds = times(find, queries, READERS)
         figures[f"p50_ms_{kind}"], figures[f"p95_ms_{kind}"] = quantile(seconds, 0.5), quantile(seconds, 0.95)
-    shown = [(query, find(query)) for query in queries_of(corpus)["cjk"]]
+    shown = [(query, asyncio.run(index.search(query, K))) for query in queries_of(corpus)["cjk"]]
     figures["cjk_found"] = mean(any(query in f"{hit.title} {hit.snippet}" for hit in hits) for query, hits in shown)
     return figures, index
 
@@ -106,7 +110,7 @@ def bm25s_finder(corpus: Corpus) -> Find:
         found, _ = index.retrieve(words, k=K, show_progress=False)
         return [texts[number] for number in found[0]]
 
-    return find
+    return lambda query: asyncio.to_thread(find, query)
 
 
 def tantivy_finder(corpus: Corpus, folder: Path) -> Find:
@@ -130,7 +134,7 @@ def tantivy_finder(corpus: Corpus, folder: Path) -> Find:
         hits = searcher.search(index.parse_query(query, ["title", "body"]), K).hits
         return [searcher.doc(address).to_dict() for _, address in hits]
 
-    return find
+    return lambda query: asyncio.to_thread(find, query)
 
 
 def compared(corpus: Corpus, ours: dict[str, float], folder: Path) -> dict[str, float]:
@@ -144,7 +148,7 @@ def compared(corpus: Corpus, ours: dict[str, float], folder: Path) -> dict[str, 
         except ImportError:
             sys.exit(f"{name} is not installed: pip install 'foveal[dev]', or pip install {name}")
         figures[f"vs_{name}_build"] = (time.perf_counter() - start) / ours["build_s"]
-        find(queries[0])
+        times(find, queries[:1], 1)
         theirs = quantile(times(find, queries, READERS), 0.95)
         figures |= {f"{name}_p95_ms_or": theirs, f"vs_{name}": theirs / ours["p95_ms_or"]}
     return figures
@@ -161,14 +165,14 @@ def dense_figures(corpus: Corpus, folder: Path, model: Path) -> dict[str, float]
     alone, both = DenseText(folder, embedder, words=False), DenseText(folder, embedder)
     finders = {"recall5_dense": alone, "recall5_fused": both, "recall5_fts_dense_docs": words}
     for name, index in finders.items():
-        figures[name] = recall(lambda query, index=index: asyncio.run(index.search(query, K)), corpus)
+        figures[name] = recall(index.search, corpus)
     return figures
 
 
-def recall(find: Find, corpus: Corpus) -> float:
+def recall(search: Callable[[str, int], Awaitable[list[SearchHit]]], corpus: Corpus) -> float:
     """Share of the questions whose document is among the first five."""
     asked = corpus.questions(min(QUESTIONS, corpus.size // 2))
-    return mean(f"d/{one.answer}" in [hit.link for hit in find(one.text)] for one in asked)
+    return mean(f"d/{one.answer}" in [hit.link for hit in asyncio.run(search(one.text, K))] for one in asked)
 
 
 def image_figures(folder: Path, source: Path | None, count: int) -> dict[str, Any]:
@@ -217,7 +221,7 @@ def main() -> None:
         corpus = Corpus(arguments.docs)
         print("our index", flush=True)
         ours, index = text_figures(corpus, folder / "text")
-        figures |= ours | {"recall5_fts": recall(lambda query: asyncio.run(index.search(query, K)), corpus)}
+        figures |= ours | {"recall5_fts": recall(index.search, corpus)}
         if arguments.dense is not None:
             print("embedding", flush=True)
             figures |= dense_figures(Corpus(arguments.dense_docs), folder / "dense", arguments.dense)
