@@ -107,6 +107,21 @@ def test_a_new_run_by_default_and_search_in_an_index(foveal, endpoint, photo, tm
     assert "Grace Hopper" in (folder / "pages" / "1.html").read_text()
 
 
+def test_pages_are_read_if_the_user_says_so(foveal, endpoint, photo, tmp_path):
+    call = '<tool_call>{"name": "visit", "arguments": {"url": "http://127.0.0.1/private"}}</tool_call>'
+    server = endpoint([call, "<answer>no</answer>"])
+    done = foveal("ask", photo, "What is there?", "--policy", server.url, "--visit", "--run", "run")
+    assert done.returncode == 0, done.stderr
+    assert '"visit"' in server.requests[0]["messages"][0]["content"]
+    [trajectory] = read_run(tmp_path / "run").trajectories
+    assert (
+        trajectory.turns[0].observation.tool == "visit"
+        and "not a public" in trajectory.turns[0].observation.error.message
+    )
+    refused = foveal("ask", photo, "What is there?", "--visit")
+    assert refused.returncode == 2
+
+
 def test_the_shipped_model_refuses_a_picture_that_is_not_of_its_world(foveal, photo, tmp_path):
     done = foveal("ask", photo, "Who is this?")
     assert done.returncode == 2

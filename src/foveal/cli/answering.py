@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
+from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from foveal.cli.common import open_policy, open_searches, shipped_policy
@@ -25,12 +28,44 @@ OTHER_POLICY = (
 )
 
 
-class Prompting(NamedTuple):
-    """The flags that say how a model is prompted."""
+@dataclass(frozen=True)
+class AgentFlags:
+    """Who answers, and how."""
 
-    profile: str
-    system_prompt: Path | None
-    user_suffix: Path | None
+    policy: str | None = None
+    """The model: address of an OpenAI-compatible endpoint, or folder of a checkpoint. By default the small model that
+    ships with foveal, which knows only its own world. The key of an endpoint is read from FOVEAL_API_KEY or
+    OPENAI_API_KEY."""
+    model: str | None = None
+    """Name of the model at the endpoint; not needed if it serves only one."""
+    search: str | None = None
+    """Offers the model text and image search: an index folder made by foveal index build, a live provider (serper,
+    serpapi, brave, tavily, exa, searxng; its key from the environment), or a TOML file of settings."""
+    visit: Annotated[bool, Parameter(negative="")] = False
+    """Offers the model to read pages of the web."""
+    profile: Literal["foveal", "deepeyes-v2"] = "foveal"
+    """How the model is prompted: foveal, or deepeyes-v2 for the released checkpoints."""
+    system_prompt: Path | None = None
+    """Take the system prompt from this file."""
+    user_suffix: Path | None = None
+    """Put the text of this file behind the question."""
+    max_turns: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    """Turns of the model, the answer included; by default 9, for the shipped model 8."""
+    max_turn_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    """Tokens of one turn; by default 8192, for the shipped model 160."""
+    max_context: Annotated[int | None, Parameter(validator=Number(gte=1))] = None
+    """Tokens of everything together, pictures included; by default 24576, for the shipped model 1024."""
+    max_image_pixels: Annotated[int | None, Parameter(validator=Number(gte=28 * 28))] = None
+    """Scale larger pictures down to this size; by default 12845056."""
+    wall_seconds: Annotated[float | None, Parameter(validator=Number(gt=0))] = None
+    """Time of one answer; by default 900, for the shipped model 600."""
+    temperature: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0
+    """0 is greedy."""
+    unsafe_allow_unsandboxed: Annotated[bool, Parameter(negative="")] = False
+    """Run the model's code with all your rights if this machine offers no isolation."""
+
+
+DEFAULTS = AgentFlags()
 
 
 class Setup(NamedTuple):
@@ -42,43 +77,50 @@ class Setup(NamedTuple):
     limits: "Limits"
 
 
-def open_named(
-    policy: str, model: str | None, search: str | None, prompting: Prompting, sandbox: "LocalSandbox", console: Console
-) -> Setup:
-    """The model that `--policy` names, with the tools of `--search`.
+def open_agent(flags: AgentFlags, sandbox: "LocalSandbox", folder: Path, console: Console) -> Setup:
+    """The model that the flags name, or the shipped one, with its tools.
+
+    Args:
+        flags: All of them.
+        sandbox: Where code runs.
+        folder: An empty folder, kept as long as the setup is used.
+        console: Told what is not offered.
 
     Raises:
         InputError: There is no such folder or index, or the endpoint does not answer.
         ConfigError: The flags do not fit together.
+        MissingDependency: What one of them needs is not installed.
         PolicyError: The folder holds no checkpoint that can be used.
     """
+    setup = _shipped(flags, folder, sandbox) if flags.policy is None else _named(flags.policy, flags, sandbox, console)
+    names = ("max_turns", "max_turn_tokens", "max_context", "max_image_pixels", "wall_seconds")
+    given = {name: value for name in names if (value := getattr(flags, name)) is not None}
+    return setup._replace(limits=setup.limits.model_copy(update=given))
+
+
+def _named(policy: str, flags: AgentFlags, sandbox: "LocalSandbox", console: Console) -> Setup:
     from foveal.config import Limits
     from foveal.protocol import load_profile
+    from foveal.tools.search.settings import VisitSettings
+    from foveal.tools.search.visit import open_visitor
     from foveal.tools.session import Tools
 
-    searches = open_searches(search)
+    searches = open_searches(flags.search)
     if searches.no_images is not None:
         console.print(f"image search is not offered: {searches.no_images}", style="dim", soft_wrap=True)
-    tools = Tools(code=sandbox, text=searches.text, image=searches.images, k=searches.k)
-    profile = load_profile(*prompting)
-    return Setup(open_policy(policy, model), tools, profile, Limits())
+    visitor = open_visitor(VisitSettings()) if flags.visit else None
+    tools = Tools(code=sandbox, text=searches.text, image=searches.images, k=searches.k, visitor=visitor)
+    profile = load_profile(flags.profile, flags.system_prompt, flags.user_suffix)
+    return Setup(open_policy(policy, flags.model), tools, profile, Limits())
 
 
-def check_shipped_flags(model: str | None, search: str | None, prompting: Prompting) -> None:
-    """Refuse flags that the shipped model has no use for.
-
-    Raises:
-        ConfigError: One is given.
-    """
-    if (model, search, prompting) != (None, None, Prompting("foveal", None, None)):
-        raise ConfigError("the shipped model comes with its own prompt and search index", OTHER_POLICY)
-
-
-def open_shipped(folder: Path, sandbox: "LocalSandbox") -> Setup:
-    """The shipped model in its world, whose index is built in `folder`."""
+def _shipped(flags: AgentFlags, folder: Path, sandbox: "LocalSandbox") -> Setup:
     from foveal.micro import BEST, world
     from foveal.micro.facts import countries
 
+    names = ("model", "search", "visit", "profile", "system_prompt", "user_suffix")
+    if any(getattr(flags, name) != getattr(DEFAULTS, name) for name in names):
+        raise ConfigError("the shipped model comes with its own prompt and search index", OTHER_POLICY)
     policy = shipped_policy(BEST)
     world.build(folder / "index", countries())
     tools = world.tools(folder / "index", sandbox)
@@ -111,8 +153,3 @@ def check_shipped_question(text: str, pictures: "Sequence[Image.Image]") -> None
             "the small model that ships with foveal has not learned this question: its answer would be a guess",
             f"ask one of these, about the boards of the scene: {examples}; or {OTHER_POLICY}",
         )
-
-
-def limited(limits: "Limits", **given: float | None) -> "Limits":
-    """The limits with those of the flags that were given."""
-    return limits.model_copy(update={name: value for name, value in given.items() if value is not None})

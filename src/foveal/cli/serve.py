@@ -6,20 +6,13 @@ import os
 import socket
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from foveal.cli.answering import (
-    Prompting,
-    check_shipped_flags,
-    check_shipped_question,
-    limited,
-    open_named,
-    open_shipped,
-)
+from foveal.cli.answering import DEFAULTS, AgentFlags, check_shipped_question, open_agent
 from foveal.cli.common import is_endpoint, logs
 from foveal.errors import ConfigError, InputError
 
@@ -33,53 +26,27 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def serve(
     *,
-    policy: str | None = None,
-    model: str | None = None,
-    search: str | None = None,
-    profile: Literal["foveal", "deepeyes-v2"] = "foveal",
-    system_prompt: Path | None = None,
-    user_suffix: Path | None = None,
-    max_turns: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    max_turn_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    max_context: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
-    max_image_pixels: Annotated[int | None, Parameter(validator=Number(gte=28 * 28))] = None,
-    wall_seconds: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
-    temperature: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
+    flags: Annotated[AgentFlags, Parameter(name="*")] = DEFAULTS,
     name: str | None = None,
     run: Path | None = None,
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8100,
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 8,
     api_key_env: str | None = None,
-    unsafe_allow_unsandboxed: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Answer OpenAI clients: the agent, its tools included, as if it were a model.
 
-    Ctrl-C ends it, and what is under way.
+    A request may name another temperature, and fewer tokens of one turn. Clients should wait longer than
+    --wall-seconds. Ctrl-C ends it, and what is under way.
 
     Args:
-        policy: The model: address of an OpenAI-compatible endpoint, or folder of a checkpoint. By default the small
-            model that ships with foveal, which knows only its own world. The key of an endpoint is read from
-            FOVEAL_API_KEY or OPENAI_API_KEY.
-        model: Name of the model at the endpoint; not needed if it serves only one.
-        search: Offers the model text and image search: an index folder made by foveal index build, a live provider
-            (serper, serpapi, brave, tavily, exa, searxng; its key from the environment), or a TOML file of settings.
-        profile: How the model is prompted: foveal, or deepeyes-v2 for the released checkpoints.
-        system_prompt: Take the system prompt from this file.
-        user_suffix: Put the text of this file behind the question.
-        max_turns: Turns of the model, the answer included; by default 9, for the shipped model 8.
-        max_turn_tokens: Tokens of one turn; by default 8192, for the shipped model 160. A request may ask for less.
-        max_context: Tokens of everything together, pictures included; by default 24576, for the shipped model 1024.
-        max_image_pixels: Scale larger pictures down to this size; by default 12845056.
-        wall_seconds: Time of one answer; by default 900, for the shipped model 600. Clients should wait longer.
-        temperature: Where a request names none; 0 is greedy.
+        flags: Who answers, and how.
         name: What clients call it; by default the model's name, or that of its folder.
         run: Save every trajectory into this run folder, after what it already holds.
         host: Address to listen at; by default only this machine is answered.
         port: Port to listen at; 0 takes a free one.
         concurrency: Requests answered at a time; further ones wait.
         api_key_env: Ask clients for the key in this environment variable.
-        unsafe_allow_unsandboxed: Run the model's code with all your rights if this machine offers no isolation.
     """
     from foveal.serve.app import Served
     from foveal.serve.server import listen
@@ -87,27 +54,14 @@ def serve(
 
     key = _key(api_key_env)
     console = Console(highlight=False)
-    sandbox = LocalSandbox(max_sessions=concurrency, unsafe_allow_unsandboxed=unsafe_allow_unsandboxed)
-    prompting = Prompting(profile, system_prompt, user_suffix)
+    sandbox = LocalSandbox(max_sessions=concurrency, unsafe_allow_unsandboxed=flags.unsafe_allow_unsandboxed)
     with listen(host, port) as listening, tempfile.TemporaryDirectory(prefix="foveal-") as scratch, logs():
         with console.status("opening the model"):
-            if policy is None:
-                check_shipped_flags(model, search, prompting)
-                setup = open_shipped(Path(scratch), sandbox)
-            else:
-                setup = open_named(policy, model, search, prompting, sandbox, console)
-        limits = limited(
-            setup.limits,
-            max_turns=max_turns,
-            max_turn_tokens=max_turn_tokens,
-            max_context=max_context,
-            max_image_pixels=max_image_pixels,
-            wall_seconds=wall_seconds,
-        )
-        is_folder = policy is not None and not is_endpoint(policy)
+            setup = open_agent(flags, sandbox, Path(scratch), console)
+        is_folder = flags.policy is not None and not is_endpoint(flags.policy)
         called = name or (Path(setup.policy.name).resolve().name if is_folder else setup.policy.name)
-        check = _check_shipped if policy is None else lambda asked: None
-        served = Served(called, setup.policy, setup.tools, setup.profile, limits, temperature, check)
+        check = _check_shipped if flags.policy is None else lambda asked: None
+        served = Served(called, *setup, flags.temperature, check)
         if host not in LOOPBACK and key is None:
             console.print(
                 "everybody who can reach this address is answered: --api-key-env asks for a key", style="yellow"
