@@ -2,6 +2,8 @@ import asyncio
 import io
 import random
 import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -128,10 +130,24 @@ def test_missing_index_names_the_command(tmp_path):
 
 def test_other_version_is_refused(drawings):
     with sqlite3.connect(drawings._path) as connection:
-        connection.execute("pragma user_version = 0")
+        connection.execute("pragma user_version = 1")  # of colours alone
     connection.close()
-    with pytest.raises(InputError, match="version 0"):
+    with pytest.raises(InputError, match="version 1; this foveal reads version 2") as caught:
         ImageIndex.open(drawings._path.parent)
+    assert "foveal index build" in caught.value.fix
+
+
+def test_index_whose_writer_was_killed_is_opened_as_it_was_before(drawings, find):
+    program = (
+        "import os, sqlite3, sys\n"
+        "connection = sqlite3.connect(sys.argv[1])\n"
+        "connection.execute('pragma cache_size = 1')\n"  # so that pages go to the disk before the commit
+        "connection.execute('delete from pictures')\n"
+        "os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(drawings._path)], check=False)
+    assert drawings._path.with_name(f"{FILE}-journal").exists()
+    assert find(ImageIndex.open(drawings._path.parent), drawing(7))[0].title == "drawing 7"
 
 
 def test_text_index_is_no_picture_index(tmp_path):

@@ -9,7 +9,10 @@ from typing import Literal
 from foveal.errors import InputError, SearchError
 
 INDEX_VERSION = 1
-"""Version of the files of an index. Another one is refused, never converted in silence."""
+"""Version of an index folder. Another one is refused, never converted in silence."""
+
+VERSIONS = {"text": INDEX_VERSION, "picture": 2}
+"""Version of each kind of index file: pictures have another descriptor since 2."""
 
 MARKS = {"text": 0x666F7674, "picture": 0x666F7669}
 """SQLite `application_id` of each kind of index file: 'fovt' and 'fovi'."""
@@ -34,7 +37,7 @@ def create_database(path: Path, kind: Kind, schema: str) -> None:
     except OSError as error:
         raise InputError(f"index folder {path.parent} cannot be made: {error}", "choose another folder") from error
     with _errors(path), closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
-        stamp = f"pragma application_id = {MARKS[kind]}; pragma user_version = {INDEX_VERSION};"
+        stamp = f"pragma application_id = {MARKS[kind]}; pragma user_version = {VERSIONS[kind]};"
         connection.executescript(f"begin; {schema}; {stamp} commit")
 
 
@@ -47,14 +50,17 @@ def check_database(path: Path, kind: Kind) -> None:
     """
     if not path.is_file():
         raise InputError(f"{path.parent} holds no {kind} index", "build one with: foveal index build DIR")
+    if path.with_name(f"{path.name}-journal").exists():
+        with writing(path) as connection:  # a writer was killed: only who may write can undo what it left
+            connection.execute("select 1 from sqlite_master")
     with reading(path) as connection:
         mark = connection.execute("pragma application_id").fetchone()[0]
         version = connection.execute("pragma user_version").fetchone()[0]
     if mark != MARKS[kind]:
         raise InputError(f"{path} is not a {kind} index of foveal", "build one with: foveal index build DIR")
-    if version != INDEX_VERSION:
+    if version != VERSIONS[kind]:
         raise InputError(
-            f"{path} is of index version {version}; this foveal reads version {INDEX_VERSION}",
+            f"{path} is of index version {version}; this foveal reads version {VERSIONS[kind]}",
             "delete the index folder and build it again with: foveal index build DIR",
         )
 

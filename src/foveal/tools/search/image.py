@@ -1,4 +1,4 @@
-"""Offline image search: an index over pictures by colour layout, in one SQLite file with their thumbnails."""
+"""Offline image search: an index over pictures by colours and edges, in one SQLite file with their thumbnails."""
 
 import asyncio
 import io
@@ -12,7 +12,7 @@ from PIL import Image
 
 from foveal.errors import SearchError
 from foveal.tools.search.database import check_database, create_database, reading, storable, writing
-from foveal.tools.search.layout import SIZE, colour_layout, distances
+from foveal.tools.search.layout import SIZE, describe, distances
 from foveal.trajectory import ImageStore, SearchHit, to_rgb
 
 FILE = "pictures.db"
@@ -91,7 +91,7 @@ class ImageIndex:
         added = 0
         with writing(self._path) as connection:
             for picture in pictures:
-                layout = colour_layout(picture.image).astype(np.uint8).tobytes()
+                layout = describe(picture.image).astype(np.uint8).tobytes()
                 about = [value and storable(value) for value in (picture.title, *picture[2:])]
                 connection.execute(
                     "insert into pictures(title, link, source, origin, layout, thumbnail) values (?, ?, ?, ?, ?, ?)",
@@ -112,9 +112,9 @@ class ImageIndex:
         self._load()
 
     async def search(self, image: Image.Image, k: int, images: ImageStore) -> list[SearchHit]:
-        """The `k` pictures with the most similar colour layout, best first; their thumbnails are put into `images`.
+        """The `k` pictures with the most similar colours and edges, best first; thumbnails are put into `images`.
 
-        A hit's score is 1 for the same layout, 0 for the most different one.
+        A hit's score is 1 for the same descriptor, 0 for the most different one.
 
         Raises:
             SearchError: The index is damaged or gone.
@@ -122,7 +122,7 @@ class ImageIndex:
         return await asyncio.to_thread(self._search, image, k, images)
 
     def _search(self, image: Image.Image, k: int, images: ImageStore) -> list[SearchHit]:
-        away = distances(self._layouts, colour_layout(image))
+        away = distances(self._layouts, describe(image))
         order = np.argsort(away, kind="stable")[: max(k, 0)]
         hits = []
         with reading(self._path) as connection:
@@ -139,7 +139,7 @@ class ImageIndex:
         return hits
 
     def _load(self) -> None:
-        """Read all descriptors: 768 bytes a picture."""
+        """Read all descriptors: 1280 bytes a picture."""
         with reading(self._path) as connection:
             rows = connection.execute("select id, layout from pictures order by id").fetchall()
         if any(not isinstance(layout, bytes) or len(layout) != SIZE for _, layout in rows):
