@@ -1,4 +1,5 @@
 import pytest
+from pydantic import ValidationError
 
 from foveal.config import Limits, Sampling, Settings, read_settings
 from foveal.errors import ConfigError
@@ -49,3 +50,9 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_a_dotted_flag_under_a_plain_value_is_refused():
     with pytest.raises(ConfigError, match="not a table"):
         read_settings(_Nested, None, {"name": "a", "name.first": "b"})
+
+
+def test_what_is_colder_than_any_number_can_say_is_greedy():
+    assert [Sampling(temperature=value).temperature for value in (0, 1e-45, 1e-6, 1e-4, 0.7)] == [0, 0, 0, 1e-4, 0.7]
+    with pytest.raises(ValidationError):
+        Sampling(temperature=-1e-9)

@@ -6,9 +6,9 @@ Precedence: defaults < TOML file < flags.
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from foveal.errors import ConfigError
 
@@ -72,11 +72,15 @@ def _describe(where: tuple[int | str, ...], message: str, kind: type[Settings]) 
     return f"{key}: {message}" if key else message
 
 
+COLDEST = 1e-4
+"""A lower temperature is greedy: logits divided by it could leave the range of numbers."""
+
+
 class Sampling(Settings):
     """How a policy draws tokens."""
 
-    temperature: float = Field(0.0, ge=0)
-    """0 is greedy."""
+    temperature: Annotated[float, AfterValidator(lambda value: value if value >= COLDEST else 0.0)] = Field(0.0, ge=0)
+    """0 is greedy, and so is whatever lies below `COLDEST`."""
     top_p: float = Field(1.0, gt=0, le=1)
     seed: int = 0
     """Of one conversation: the same words under the same seed are answered alike."""

@@ -1,6 +1,7 @@
 """Trouble with an endpoint: what is tried again, what is not, and what is let go of."""
 
 import asyncio
+import base64
 import email.utils
 import time
 from typing import Any
@@ -193,3 +194,27 @@ def test_cancelled_request_lets_go_of_everything(raw_endpoint, said, connect):
         return text
 
     assert endpoint.play(client) == "x"
+
+
+def test_a_key_that_a_proxy_sends_back_is_not_shown(refusal):
+    found, _ = refusal((200, "no JSON: you sent Bearer sk-secret"), api_key="sk-secret", max_retries=0)
+    assert "you sent Bearer ***" in str(found) and "sk-secret" not in str(found)
+
+
+def test_the_password_of_an_address_is_sent_and_never_shown(raw_endpoint, connect, caplog):
+    endpoint = raw_endpoint([error(503, "down"), error(400, "no")])
+
+    async def client(url: str) -> None:
+        policy = connect(url.replace("http://", "http://bob:s3cret%40@"))
+        conversation = policy.open(ImageStore(), Sampling())
+        with pytest.raises(PolicyError) as raised:
+            await conversation.generate(9, ())
+        assert (
+            "s3cret" not in str(raised.value) and "bob" not in str(raised.value) and "http://127" in str(raised.value)
+        )
+        await conversation.close()
+
+    endpoint.play(client)
+    login = base64.b64encode(b"bob:s3cret@").decode()
+    assert all(f"Authorization: Basic {login}" in headers for headers in endpoint.headers)
+    assert "s3cret" not in caplog.text and "127.0.0.1" in caplog.text

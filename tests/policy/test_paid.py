@@ -11,6 +11,7 @@ from foveal.errors import InputError, PolicyError
 from foveal.policy.base import Generation
 from foveal.policy.paid import Ceiling, CeilingReached, Ledger, PaidPolicy, Price, Spent, read_spent
 from foveal.policy.scripted import ScriptedConversation
+from foveal.tools.search.cache import Answers
 from foveal.trajectory import ImagePart, ImageStore, Message, TextPart
 
 
@@ -197,6 +198,7 @@ def test_one_process_at_a_time_pays_and_others_may_look(ledger, tmp_path):
     with pytest.raises(InputError, match="another process is paying"):
         ledger()
     assert read_spent(path, prices) == book.spent and read_spent(path, {}).money == 0
+    Answers(path.with_name("answers.sqlite"))  # beside it, as a run keeps both
     book.close()
     ledger().close()
     (tmp_path / "no").write_text("no database, whatever its name " * 50)

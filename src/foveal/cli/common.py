@@ -177,20 +177,22 @@ def served_models(url: str, key: str | None, transport: "httpx.BaseTransport | N
     """
     import httpx
 
-    address = url.rstrip("/") + "/models"
+    from foveal.policy.openai import without_login
+
+    address, shown = (one.rstrip("/") + "/models" for one in (url, without_login(url)))
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         with httpx.Client(timeout=10, transport=transport) as client:
             reply = client.get(address, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise InputError(f"{address} cannot be reached: {error}", "start the endpoint, or correct --policy") from error
+        raise InputError(f"{shown} cannot be reached: {error}", "start the endpoint, or correct --policy") from error
     if reply.status_code in (401, 403):
-        raise InputError(f"{address} answered HTTP {reply.status_code}", f"set {KEYS[0]} to a key that it accepts")
+        raise InputError(f"{shown} answered HTTP {reply.status_code}", f"set {KEYS[0]} to a key that it accepts")
     try:
         return [str(model["id"]) for model in reply.raise_for_status().json()["data"]]
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
         raise InputError(
-            f"{address} answered HTTP {reply.status_code}, but no list of models",
+            f"{shown} answered HTTP {reply.status_code}, but no list of models",
             "give the base URL of an OpenAI-compatible endpoint; most end in /v1",
         ) from None
 
@@ -239,8 +241,10 @@ def only_model(url: str, key: str | None) -> str:
     """
     models = served_models(url, key)
     if len(models) != 1:
+        from foveal.policy.openai import without_login
+
         some = ", ".join(models[:8]) or "none"
-        raise ConfigError(f"{url} serves {len(models)} models: {some}", "choose one: --model NAME")
+        raise ConfigError(f"{without_login(url)} serves {len(models)} models: {some}", "choose one: --model NAME")
     return models[0]
 
 

@@ -108,7 +108,9 @@ class OpenAIPolicy:
         if url.scheme not in ("http", "https") or not url.host:
             raise ConfigError(f"{base_url!r} is no address of an endpoint", "write it as http://127.0.0.1:8000/v1")
         self.name = model
-        self.url = base_url.rstrip("/") + "/chat/completions"
+        # A name and a password in the address are sent, and never shown: the address is told in errors.
+        self._login = (url.username, url.password) if url.userinfo else None
+        self.url = without_login(base_url).rstrip("/") + "/chat/completions"
         self._api_key = api_key
         self._timeout = timeout
         self._max_retries = max_retries
@@ -134,6 +136,7 @@ class OpenAIPolicy:
             headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
             http = httpx.AsyncClient(
                 headers=headers,
+                auth=self._login,
                 timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, 20.0)),
                 limits=httpx.Limits(max_connections=self._max_concurrency),
                 transport=self._transport,
@@ -182,7 +185,7 @@ class OpenAIPolicy:
                     except ValidationError:
                         self._refuse(response)
                     except ValueError:
-                        failure = f"a reply that is no JSON: {response.text[:100]!r}"
+                        failure = f"a reply that is no JSON: {self._message(response)[:100]!r}"
                 elif field := self._newly_unsupported(response):
                     self._unsupported.add(field)
                     continue
@@ -244,6 +247,11 @@ class OpenAIPolicy:
         if self._api_key:
             text = text.replace(self._api_key, "***")
         return " ".join(text.split())[:500] or "(empty reply)"
+
+
+def without_login(address: str) -> str:
+    """An address as it may be shown: without the name and the password that it may hold."""
+    return re.sub(r"^([a-zA-Z]+://)[^/?#]*@", r"\1", address)
 
 
 class OpenAIConversation:

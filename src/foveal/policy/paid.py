@@ -130,7 +130,8 @@ class Ledger:
         self._path, self._lock = path, -1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path.parent, os.O_RDONLY)
+            # On a file of its own: what else lies in the folder, as recorded answers do, has its own locks.
+            self._lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._database = sqlite3.connect(path, isolation_level=None)
             # What was committed outlives a killed process in either mode; FULL would wait for the disk at every reply.

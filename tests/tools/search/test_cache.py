@@ -141,6 +141,14 @@ def test_a_disk_that_is_full_does_not_lose_what_was_paid_for(tmp_path, caplog):
     assert "used this once" in caplog.text
 
 
+def test_words_that_look_the_same_are_one_query_and_addresses_are_as_they_are():
+    def keys(tool, *sought):
+        return len({Request(tool, "p", one, 5, {}).key for one in sought})
+
+    assert keys("search", "ﬁne  day", " fine day") == 1 and keys("search", "fine", "fines") == 2
+    assert keys("visit", "https://e.org/wiki/²", "https://e.org/wiki/2") == 2
+
+
 def test_a_file_of_another_version_is_refused(tmp_path):
     Answers(tmp_path / "a.sqlite")
     with sqlite3.connect(tmp_path / "a.sqlite") as connection:

@@ -61,9 +61,11 @@ class Request(NamedTuple):
 
     @property
     def fields(self) -> dict[str, JsonValue]:
-        """As JSON; queries that look the same are the same."""
-        query = " ".join(unicodedata.normalize("NFKC", storable(self.sought)).split())
-        return {**self._asdict(), "sought": query, "options": dict(self.options), "version": VERSION}
+        """As JSON; queries that look the same are the same, addresses are not."""
+        sought = storable(self.sought)
+        if self.tool != "visit":
+            sought = " ".join(unicodedata.normalize("NFKC", sought).split())
+        return {**self._asdict(), "sought": sought, "options": dict(self.options), "version": VERSION}
 
     @property
     def key(self) -> str:
