@@ -68,6 +68,22 @@ def test_vectors_are_those_of_transformers(tmp_path, cls):
     assert ours.shape == (5, 24) and Embedder(tmp_path).embed([]).shape == (0, 24)
 
 
+def test_models_that_do_more_than_is_done_here_are_refused(tmp_path):
+    save_model(tmp_path)
+    pooling = tmp_path / "1_Pooling/config.json"
+    for modes in (["max_tokens"], ["lasttoken"], ["mean_tokens", "cls_token"]):
+        pooling.write_text(
+            json.dumps({"word_embedding_dimension": 24, **{f"pooling_mode_{mode}": True for mode in modes}})
+        )
+        with pytest.raises(InputError, match=f"it pools by pooling_mode_{modes[0]}"):
+            Embedder(tmp_path)
+    pooling.unlink()
+    types = ["Transformer", "Pooling", "Dense", "Normalize"]
+    (tmp_path / "modules.json").write_text(json.dumps([{"type": f"sentence_transformers.models.{t}"} for t in types]))
+    with pytest.raises(InputError, match="further layers: Dense"):
+        Embedder(tmp_path)
+
+
 @pytest.fixture
 def folder(tmp_path):
     index = TextIndex.create(tmp_path / "index")
@@ -153,7 +169,7 @@ def test_the_agents_search_goes_by_meaning_too_if_the_settings_name_a_model(fold
     embed_index(folder, Embedder(model))
     tools = open_tools(ToolSettings(code=False, search=folder, dense=model), 1).tools
     assert tools.text.name.startswith("offline text index with ") and found(tools.text, "water")
-    assert "dense" not in ToolSettings(search=folder).model_dump_json()
+    assert "dense" not in ToolSettings(search=folder).model_dump()
     with pytest.raises(ValueError, match="dense is about an index folder"):
         ToolSettings(dense=model)
 

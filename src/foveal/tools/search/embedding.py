@@ -2,7 +2,7 @@
 
 Read as sentence-transformers saves them: `config.json`, `model.safetensors`, `tokenizer.json`, and, if they are there,
 `1_Pooling/config.json` (mean by default, or the first token) and `sentence_bert_config.json` (length). Other
-architectures are refused.
+architectures, other ways of pooling and further layers (`modules.json`) are refused.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ class Embedder:
             self.size = int(config["hidden_size"])
             self._layers, self._heads = int(config["num_hidden_layers"]), int(config["num_attention_heads"])
             self._eps = float(config.get("layer_norm_eps", 1e-12))
-            self._first_token = bool(_optional(folder / "1_Pooling/config.json").get("pooling_mode_cls_token"))
+            self._first_token = _first_token(folder)
             longest = int(_optional(folder / "sentence_bert_config.json").get("max_seq_length") or MAX_TOKENS)
             raw = (folder / "model.safetensors").read_bytes()
             self._weights = _read_weights(raw)
@@ -152,6 +152,22 @@ def _read_weights(raw: bytes) -> Mapping[str, Array]:
             flat: npt.NDArray[Any] = np.frombuffer(raw[8 + length + start : 8 + length + end], _TYPES[about["dtype"]])
             weights[name.removeprefix("bert.")] = flat.reshape(about["shape"]).astype(np.float32)
     return weights
+
+
+def _first_token(folder: Path) -> bool:
+    """Whether the first token stands for the text; else it is the mean of all.
+
+    Raises:
+        ValueError: It is something else, or more is done.
+    """
+    modules = json.loads(path.read_bytes()) if (path := folder / "modules.json").is_file() else []
+    if more := {module["type"].rpartition(".")[2] for module in modules} - {"Transformer", "Pooling", "Normalize"}:
+        raise ValueError(f"it has further layers: {', '.join(sorted(more))}")
+    pooling = _optional(folder / "1_Pooling/config.json")
+    modes = [name for name, on in pooling.items() if name.startswith("pooling_mode_") and on]
+    if modes not in ([], ["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
+        raise ValueError(f"it pools by {' and '.join(modes)}, not by the mean or the first token")
+    return modes == ["pooling_mode_cls_token"]
 
 
 def _optional(path: Path) -> dict[str, Any]:
