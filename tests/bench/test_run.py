@@ -14,6 +14,7 @@ from foveal.bench.blank import GREY, TEXT
 from foveal.bench.catalogue import BENCHMARKS
 from foveal.bench.figures import draw
 from foveal.bench.header import note_code, read_header
+from foveal.bench.report import notes
 from foveal.bench.run import Plan, Who, modes, plan, read_failures, run
 from foveal.bench.scores import how, regrade
 from foveal.bench.settings import BenchSettings
@@ -38,16 +39,20 @@ class Model:
         asked: Turns that were asked for, by country.
         seeds: Of every conversation.
         fails: Countries at which it is down.
+        hangs: Whether it never writes a turn.
     """
 
     name = "model"
 
-    def __init__(self, fails=()):
-        self.asked, self.seeds, self.fails = Counter(), [], set(fails)
+    def __init__(self, fails=(), hangs=False):
+        self.asked, self.seeds, self.fails, self.hangs = Counter(), [], set(fails), hangs
 
     def open(self, images, sampling):
         self.seeds.append(sampling.seed)
-        return ScriptedPolicy(self.turn).open(images, sampling)
+        conversation = ScriptedPolicy(self.turn).open(images, sampling)
+        if self.hangs:
+            conversation.generate = lambda *limits: asyncio.sleep(3600)
+        return conversation
 
     def turn(self, messages):
         country = messages[1].text.split(" of ")[1].split("?")[0]
@@ -99,14 +104,17 @@ class Search:
 
     Attributes:
         down: Countries for which it fails.
+        hangs: Whether it never answers.
     """
 
     name = "capitals"
 
     def __init__(self):
-        self.down = set()
+        self.down, self.hangs = set(), False
 
     async def search(self, query, k):
+        if self.hangs:
+            await asyncio.sleep(3600)
         country = query.removeprefix("capital of ")
         if country in self.down:
             raise SearchError("the host is down")
@@ -219,6 +227,17 @@ def test_what_fails_for_no_fault_of_the_model_is_counted_apart_and_asked_again(w
     assert (made["with-tools"].made, made["with-tools"].failed) == (lost, 0)
     assert (figures["n"], figures["accuracy"], figures["infrastructure_failures"]) == (6, 1.0, 0)
     assert read_failures(world.folder) == []
+
+
+@pytest.mark.parametrize("slow", ["endpoint", "search"])
+def test_time_that_others_took_is_no_wrong_answer(world, slow):
+    model, world.search.hangs = Model(hangs=slow == "endpoint"), slow == "search"
+    made, figures = world(model, n=1, no_tools=False, limits={"wall_seconds": 0.2})
+    assert (made["with-tools"].made, made["with-tools"].failed) == (0, 1)
+    assert (figures["n"], figures["trajectories"], figures["infrastructure_failures.time"]) == (0, 0, 1)
+    (failure,) = read_failures(world.folder)
+    assert failure.kind == "time" and "its code took 0 s" in failure.why
+    assert "time 1" in " ".join(notes(draw(world.folder)))
 
 
 def test_what_stops_one_mode_stops_the_others(world):

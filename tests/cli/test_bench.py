@@ -223,6 +223,7 @@ def test_mistakes_are_told_before_anything_is_asked(world, data, tmp_path, capsy
         ("leave out code", [*given, "--tools.code", "false"]),
         ("blank_observations", [*given, "--tools.offer", "[]", "--blank-observations", "true"]),
         ("there is no setting", [*given, "--repeat", "3"]),
+        ("4 turns would wait longer for one another", [*given, "--requests-per-minute", "1"]),
         ("--rescore", [*given, "--rescore"]),
         ("holds no benchmark run", ["bench", "--report", str(data)]),
     ):

@@ -19,6 +19,7 @@ from foveal.bench.header import Header, read_header
 from foveal.bench.operations import OPERATIONS
 from foveal.bench.resampling import mean as resampled
 from foveal.bench.run import read_failures
+from foveal.bench.scores import FAILED
 from foveal.bench.scoring.realx import AXES
 from foveal.bench.statistics import Share, pass_at_k, wilson
 from foveal.errors import InputError
@@ -210,7 +211,7 @@ def _missing(folder: Path, header: Header, answers: Mapping[str, Sequence[Answer
     planned = header.n * header.repeats * len(header.modes)
     made = sum(map(len, answers.values()))
     out: Figures = {"infrastructure_failures": len(failures)}
-    out |= {f"infrastructure_failures.{kind}": kinds[kind] for kind in ("endpoint", "sandbox", "search", "data")}
+    out |= {f"infrastructure_failures.{kind}": kinds[kind] for kind in FAILED}
     return out | {"planned": planned, "missing": planned - made - len(failures)}
 
 

@@ -11,6 +11,7 @@ from foveal.bench.catalogue import BENCHMARKS
 from foveal.bench.comparison import Comparison, Flip, detectable
 from foveal.bench.figures import PREFIXES, TOOLS, Drawn, Figures
 from foveal.bench.header import Header
+from foveal.bench.scores import FAILED
 from foveal.bench.statistics import Z_95
 from foveal.curate.folder import write_whole
 
@@ -65,8 +66,7 @@ def notes(drawn: Drawn) -> list[str]:
     if header.tools.get("offered") and _count(figures["trajectories"]) and not figures["call_rate"]:
         said.append("No tool was called. Is the prompt the one that the model learned with (--prompt.system_prompt)?")
     if failures := _count(figures["infrastructure_failures"]):
-        kinds = [f"{kind} {count}" for kind in ("endpoint", "sandbox", "search", "data")
-                 if (count := figures[f"infrastructure_failures.{kind}"])]  # fmt: skip
+        kinds = [f"{kind} {count}" for kind in FAILED if (count := figures[f"infrastructure_failures.{kind}"])]
         said.append(f"{failures:,} attempts failed for no fault of the model ({', '.join(kinds)}) and are not counted.")
     if missing := _count(figures["missing"]):
         said.append(f"{missing:,} of {_count(figures['planned']):,} answers are not there yet.")

@@ -3,7 +3,7 @@
     RUN/bench.json                  what the score depends on (`foveal.bench.header`)
     RUN/with-tools/, without-tools/, blind/, blank/   run folders; a trajectory is `<question>/<repeat>`
     RUN/images/                     pictures of all of them
-    RUN/failures.jsonl              attempts that the endpoint, the sandbox or a search failed
+    RUN/failures.jsonl              attempts that the endpoint, the sandbox, a search or the time failed
     RUN/ledger.sqlite               replies of an endpoint: none is paid for twice
 
 A killed run goes on where it was. What failed is no answer: it is told, and asked again the next time. Modes share the
@@ -81,7 +81,7 @@ class Failure(Record):
     id: str
     """Of the trajectory that it would have been."""
     kind: str
-    """What failed: `endpoint`, `sandbox`, `search`, or `data` for a picture that cannot be read."""
+    """What failed, one of `foveal.bench.scores.FAILED`."""
     why: str
     at: str
     """UTC time, ISO 8601."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from foveal.asking import endpoint_failed
+from foveal.asking import endpoint_failed, out_of_time
 from foveal.bench.benchmark import Benchmark
 from foveal.bench.grading import Graded, grade
 from foveal.bench.scoring.formulas import formula, olympiad
@@ -18,6 +18,9 @@ from foveal.trajectory import Trajectory
 
 INFRASTRUCTURE = ("sandbox", "search")
 """Errors of observations that are not the model's doing."""
+
+FAILED = ("endpoint", *INFRASTRUCTURE, "time", "data")
+"""What can keep an attempt from being an answer; `data` is a picture of the question that cannot be read."""
 
 
 class How(NamedTuple):
@@ -40,7 +43,7 @@ def infrastructure(trajectory: Trajectory) -> str | None:
         error = turn.observation.error if turn.observation is not None else None
         if error is not None and error.kind in INFRASTRUCTURE:
             return f"{error.kind}: {error.message}"
-    return None
+    return f"time: {why}" if (why := out_of_time(trajectory)) is not None else None
 
 
 def require_packages(benchmark: Benchmark) -> None:

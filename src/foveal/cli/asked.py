@@ -15,6 +15,7 @@ from foveal.errors import ConfigError
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
+    from foveal.config import Limits
     from foveal.curate.settings import AskedSettings, PromptSettings
     from foveal.policy.base import Policy
     from foveal.policy.paid import Ledger
@@ -52,12 +53,28 @@ def open_profile(prompt: "PromptSettings") -> "Profile":
     return dataclasses.replace(profile, thumbnails=prompt.thumbnails)
 
 
-def open_limiter(who: "AskedSettings") -> "AsyncLimiter | None":
-    """Holds back requests as the settings say; None holds none."""
+def open_limiter(who: "AskedSettings", limits: "Limits") -> "AsyncLimiter | None":
+    """Holds back requests as the settings say; None holds none.
+
+    Args:
+        who: Says how many requests may be sent, and how many trajectories share them.
+        limits: Of a trajectory: what it waits for others is part of its time.
+
+    Raises:
+        ConfigError: The trajectories would use up their time waiting for one another.
+    """
     from aiolimiter import AsyncLimiter
 
+    if (rate := who.requests_per_minute) is None:
+        return None
+    if who.concurrency * limits.max_turns * 60 / rate > limits.wall_seconds:
+        raise ConfigError(
+            f"at {rate:g} requests a minute, {who.concurrency} trajectories of up to {limits.max_turns} turns would "
+            f"wait longer for one another than limits.wall_seconds ({limits.wall_seconds:g}), and come to nothing",
+            "lower concurrency, or raise limits.wall_seconds",
+        )
     # One at a time, so far apart: a minute's worth at once would be refused.
-    return AsyncLimiter(1, 60 / who.requests_per_minute) if who.requests_per_minute else None
+    return AsyncLimiter(1, 60 / rate)
 
 
 @contextlib.contextmanager

@@ -223,6 +223,7 @@ async def _ask(
     from foveal.policy.paid import Ledger
     from foveal.reward.judge import open_judge
 
+    limiter = open_limiter(settings, settings.limits)
     with console.status("opening the model"):
         policy = open_asked(settings)
         opened = open_offered(benchmark, settings.tools, settings.concurrency)
@@ -239,7 +240,7 @@ async def _ask(
             bare=_bare(settings),
             judge=judge,
             ledger=ledger if is_endpoint(settings.policy) else None,
-            limiter=open_limiter(settings),
+            limiter=limiter,
         )
         left = count_left(folder, settings, questions, modes(settings, opened.tools))
         async with opened.sandbox or contextlib.nullcontext():

@@ -175,20 +175,14 @@ async def _asked(
     ledger: "Ledger",
 ) -> "AsyncIterator[Asked]":
     """Somebody to ask, with tools that are closed behind him."""
-    from foveal.asking import Asked, out_of_time
+    from foveal.asking import Asked
     from foveal.bench.scores import infrastructure
+    from foveal.policy.tower import Tower
     from foveal.tools.opening import OpenedTools, open_tools
     from foveal.tools.session import Tools
 
-    if (rate := who.requests_per_minute) and who.concurrency * chosen.limits.max_turns * 60 / rate > (
-        wall := chosen.limits.wall_seconds
-    ):
-        raise ConfigError(
-            f"at {rate:g} requests a minute, {who.concurrency} trajectories of up to {chosen.limits.max_turns} turns "
-            f"would wait longer for one another than limits.wall_seconds ({wall:g}), and come to nothing",
-            "lower concurrency, or raise limits.wall_seconds",
-        )
-    opened = open_tools(chosen.tools, who.concurrency) if tools else OpenedTools(Tools(), None)
+    limiter = open_limiter(who, chosen.limits)
+    opened = open_tools(chosen.tools, who.concurrency, Tower) if tools else OpenedTools(Tools(), None)
     try:
         if opened.sandbox is not None:
             await opened.sandbox.probe()  # rather now than at the first call of a model
@@ -202,9 +196,8 @@ async def _asked(
             seed=chosen.seed,
             score=_scorer(chosen, run),
             ledger=ledger if is_endpoint(who.policy) else None,
-            limiter=open_limiter(who),
-            # What is down or slow, be it endpoint, search or sandbox, says nothing about the question.
-            failed=lambda trajectory: infrastructure(trajectory) or out_of_time(trajectory),
+            limiter=limiter,
+            failed=infrastructure,  # what is down or slow says nothing about the question
         )
     finally:
         if opened.sandbox is not None:
