@@ -91,3 +91,17 @@ def test_index_without_documents_or_with_a_picture_that_is_none(foveal, mine):
     failed = foveal("index", "search-image", "mine.index", mine / "odd.bin")
     assert failed.returncode == 2
     assert "not a picture" in failed.stderr
+
+
+def test_pictures_are_searched_by_the_vision_tower_of_a_checkpoint(foveal, mine, tiny_checkpoint, tmp_path):
+    foveal("index", "build", mine)
+    early = foveal("index", "search-image", "mine.index", mine / "sea.png", "--tower", tiny_checkpoint)
+    assert early.returncode == 2 and "foveal index embed-images mine.index" in early.stderr
+    done = foveal("index", "embed-images", "mine.index", tiny_checkpoint)
+    assert done.returncode == 0 and "2 pictures embedded" in done.stdout, done.stderr
+    found = foveal("index", "search-image", "mine.index", mine / "sea.png", "--k", "1", "--tower", tiny_checkpoint)
+    assert found.stdout.strip() == "1. sea  sea.png  score 1", found.stderr
+    again = foveal("index", "embed-images", "mine.index", tiny_checkpoint)
+    assert "0 pictures embedded" in again.stdout
+    wrong = foveal("index", "embed-images", "mine.index", mine)
+    assert wrong.returncode == 1 and "no preprocessor_config.json" in wrong.stderr

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from foveal.bench.benchmark import Benchmark
 from foveal.bench.settings import BenchToolSettings
 from foveal.errors import ConfigError
+from foveal.policy.tower import Tower
 from foveal.tools.opening import open_tools
 from foveal.tools.sandbox import LocalSandbox
 from foveal.tools.session import Tools
@@ -38,7 +39,7 @@ def open_offered(benchmark: Benchmark, settings: BenchToolSettings, sessions: in
             f"{benchmark.title} is asked with {', '.join(offered) or 'no tools'}, and where to search is named",
             """leave it out, or turn search on: --tools.offer '["code", "search"]'""",
         )
-    tools, sandbox = open_tools(settings.model_copy(update={"code": "code" in offered}), sessions)
+    tools, sandbox = open_tools(settings.model_copy(update={"code": "code" in offered}), sessions, Tower)
     for tool in offered:
         if tool not in tools.offered:
             rest = ", ".join(f'"{name}"' for name in offered if name in tools.offered)

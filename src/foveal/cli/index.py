@@ -15,7 +15,7 @@ from foveal.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from foveal.tools.base import TextSearch
+    from foveal.tools.base import ImageSearch, TextSearch
     from foveal.tools.search.folder import Built
     from foveal.tools.search.walk import Skipped
     from foveal.trajectory import SearchHit
@@ -105,6 +105,24 @@ def embed(index: Path, model: Path) -> None:
 
 
 @app.command
+def embed_images(index: Path, checkpoint: Path) -> None:
+    """Prepare the pictures of an index for search by a vision tower; run it again after the index has changed.
+
+    Args:
+        index: An index folder.
+        checkpoint: Folder of a Qwen2-VL or Qwen2.5-VL model; only its vision tower is read.
+    """
+    from foveal.policy.tower import Tower
+    from foveal.tools.search.pictures import embed_pictures
+
+    open_search(index)
+    console = Console(highlight=False, emoji=False)
+    with console.status("reading the model") as status:
+        done = embed_pictures(index, Tower(checkpoint), lambda done: status.update(f"{done} pictures"))
+    console.print(f"{done} pictures embedded", style="bold")
+
+
+@app.command
 def search(index: Path, query: str, *, k: int = 5, dense: Path | None = None) -> None:
     """Search the documents of an index, as the `search` tool does.
 
@@ -128,20 +146,21 @@ def search(index: Path, query: str, *, k: int = 5, dense: Path | None = None) ->
 
 
 @app.command
-def search_image(index: Path, picture: Path, *, k: int = 5) -> None:
+def search_image(index: Path, picture: Path, *, k: int = 5, tower: Path | None = None) -> None:
     """Search the pictures of an index by a picture, as the `image_search` tool does.
 
     Args:
         index: An index folder.
         picture: A picture file.
         k: How many hits.
+        tower: Search by the vision tower of this checkpoint folder instead (foveal index embed-images).
     """
     import asyncio
 
     from foveal.tools.search.loaders import read_picture
     from foveal.trajectory import ImageStore
 
-    images = open_search(index).images
+    images: ImageSearch | None = open_search(index).images
     if images is None:
         raise InputError(f"{index} holds documents only", f'try: foveal index search {index} "QUERY"')
     if not picture.is_file():
@@ -150,6 +169,11 @@ def search_image(index: Path, picture: Path, *, k: int = 5) -> None:
         pixels = read_picture(picture)
     except ValueError as error:
         raise InputError(f"{picture}: {error}", "name a PNG, JPEG, WebP, GIF, BMP or TIFF file") from error
+    if tower is not None:
+        from foveal.policy.tower import Tower
+        from foveal.tools.search.pictures import EmbeddedImages
+
+        images = EmbeddedImages(index, Tower(tower))
     print_hits(Console(highlight=False, emoji=False), asyncio.run(images.search(pixels, k, ImageStore())))
 
 

@@ -80,6 +80,7 @@ class Tower:
 def _load(folder: Path) -> Any:
     """The tower of a checkpoint, on the CPU and in the checkpoint's own type."""
     import transformers
+    from safetensors import SafetensorError
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
     from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
 
@@ -105,7 +106,7 @@ def _load(folder: Path) -> Any:
                 local_files_only=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise PolicyError(
             f"the vision tower of {folder} cannot be loaded: {error}", "copy every file of the checkpoint again"
         ) from error

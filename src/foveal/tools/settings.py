@@ -18,6 +18,8 @@ class ToolSettings(Settings):
     """An index folder (`foveal index build`): offers the text and image search that it holds."""
     dense: Path | None = Field(None, exclude_if=lambda value: value is None)
     """A sentence-embedding model: text search in the index goes by words and by meaning (`foveal index embed`)."""
+    tower: Path | None = Field(None, exclude_if=lambda value: value is None)
+    """A checkpoint folder: image search in the index goes by its vision tower (`foveal index embed-images`)."""
     live: SearchSettings | None = None
     """A live provider in place of an index (docs/search.md). Its answers can be recorded, and replayed without it."""
     visit: VisitSettings | None = Field(None, exclude_if=lambda value: value is None)
@@ -33,4 +35,6 @@ class ToolSettings(Settings):
             raise ValueError("search is by index or live: leave out search, or live")
         if self.dense is not None and self.search is None:
             raise ValueError("dense is about an index folder: set search, or leave it out")
+        if self.tower is not None and self.search is None:
+            raise ValueError("tower is about an index folder: set search, or leave it out")
         return self

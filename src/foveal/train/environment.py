@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from foveal.curate.questions import StoredQuestion, read_questions
 from foveal.errors import InputError
+from foveal.policy.tower import Tower
 from foveal.protocol import Profile, load_profile
 from foveal.reward.score import check_settings
 from foveal.tools.opening import open_tools
@@ -39,5 +40,5 @@ def open_environment(settings: RlSettings) -> Environment:
     if unknown := next((question for question in questions if not question.row.gold), None):
         raise InputError(f"{unknown.where}: the question has no accepted answers", "give it some in gold, or remove it")
     profile = load_profile(settings.profile, settings.system_prompt, settings.user_suffix)
-    tools, sandbox = open_tools(settings.tools, settings.concurrency)
+    tools, sandbox = open_tools(settings.tools, settings.concurrency, Tower)
     return Environment(questions, replace(profile, thumbnails=settings.thumbnails), tools, sandbox)

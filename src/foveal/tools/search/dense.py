@@ -1,21 +1,17 @@
 """Search by meaning beside search by words: vectors of the documents of a text index, fused by reciprocal rank.
 
-Vectors are kept in the file of the text index. They go with their documents; documents that are added later have none
-until `embed_index` is called again. All vectors are held in memory and compared with the query one by one, which is
-exact and quick to a million documents.
+Vectors are kept in the file of the text index (`search.vectors`).
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from foveal.errors import InputError
-from foveal.tools.search.database import reading, writing
-from foveal.tools.search.embedding import Array, Embedder
+from foveal.tools.search.database import reading
+from foveal.tools.search.embedding import Embedder
 from foveal.tools.search.text import FILE, TextIndex, shown_hit, shown_text, terms
+from foveal.tools.search.vectors import Array, read_vectors, store_vectors
 from foveal.trajectory import SearchHit
 
 DEPTH = 50
@@ -24,12 +20,6 @@ RANK = 60
 """Reciprocal rank fusion: a document counts 1 / (RANK + place) in each list, places from 1."""
 TOGETHER = 512
 """Documents that are embedded between two commits: a run that is killed loses no more."""
-
-SCHEMA = """
-create table if not exists vectors(id integer primary key, vector blob);
-create table if not exists embedder(name text);
-create trigger if not exists forgotten after delete on documents begin delete from vectors where id = old.id; end
-"""
 
 
 def embed_index(folder: Path, embedder: Embedder, progress: Callable[[int], None] = lambda done: None) -> int:
@@ -48,29 +38,13 @@ def embed_index(folder: Path, embedder: Embedder, progress: Callable[[int], None
         SearchError: The index cannot be written.
     """
     TextIndex.open(folder)
-    path = folder / FILE
-    with writing(path) as connection:
-        for statement in SCHEMA.strip().split(";\n"):
-            connection.execute(statement)
-        if connection.execute("select name from embedder").fetchall() != [(embedder.name,)]:
-            connection.execute("delete from vectors")
-            connection.execute("delete from embedder")
-            connection.execute("insert into embedder values (?)", (embedder.name,))
-    done = 0
-    while True:
-        with writing(path) as connection:
-            rows = connection.execute(
-                "select rowid, title, body from words where rowid in"
-                " (select id from documents where id not in (select id from vectors) order by id limit ?)",
-                (TOGETHER,),
-            ).fetchall()
-            if not rows:
-                return done
-            vectors = embedder.embed([f"{shown_text(title)}. {shown_text(body)}" for _, title, body in rows])
-            kept = ((row[0], vector.astype("<f2").tobytes()) for row, vector in zip(rows, vectors, strict=True))
-            connection.executemany("insert or replace into vectors values (?, ?)", kept)
-        done += len(rows)
-        progress(done)
+
+    def embed(connection: sqlite3.Connection, ids: Sequence[int]) -> Array:
+        words = "select title, body from words where rowid = ?"
+        rows = (connection.execute(words, (row,)).fetchone() for row in ids)
+        return embedder.embed([f"{shown_text(title)}. {shown_text(body)}" for title, body in rows])
+
+    return store_vectors(folder / FILE, "documents", embedder, embed, TOGETHER, progress)
 
 
 class DenseText:
@@ -91,21 +65,7 @@ class DenseText:
         self._path, self._embedder, self._words = folder / FILE, embedder, words
         TextIndex.open(folder)
         fix = f"embed them with: foveal index embed {folder} MODEL"
-        with reading(self._path) as connection:
-            if not connection.execute("select 1 from sqlite_master where name = 'embedder'").fetchone():
-                raise InputError(f"the documents of {folder} have no vectors", fix)
-            of = connection.execute("select name from embedder").fetchall()
-            rows = connection.execute("select id, vector from vectors order by id").fetchall()
-            lacking = connection.execute(
-                "select count(*) from documents where id not in (select id from vectors)"
-            ).fetchone()[0]
-        if of != [(embedder.name,)]:
-            raise InputError(f"the vectors of {folder} are of another model: {of[0][0]}, not {embedder.name}", fix)
-        if lacking:
-            raise InputError(f"{lacking} documents of {folder} have no vectors", fix)
-        self._ids = [int(row) for row, _ in rows]
-        flat = np.frombuffer(b"".join(vector for _, vector in rows), dtype="<f2")
-        self._vectors: Array = flat.reshape(-1, embedder.size).astype(np.float32)
+        self._vectors = read_vectors(self._path, "documents", embedder, fix)
 
     async def search(self, query: str, k: int) -> list[SearchHit]:
         """The best `k` documents; a hit's score is the sum of its reciprocal ranks.
@@ -130,9 +90,7 @@ class DenseText:
             ]
 
     def _by_meaning(self, query: str) -> list[int]:
-        near = self._vectors @ self._embedder.embed([query])[0]
-        best = np.argsort(-near, kind="stable")[:DEPTH]
-        return [self._ids[place] for place in best]
+        return [row for row, _ in self._vectors.nearest(self._embedder.embed([query])[0], DEPTH)]
 
     def _is_there(self, connection: sqlite3.Connection, row: int) -> bool:
         """A document may have gone since the vectors were read."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +65,16 @@ class ImageIndex:
         create_database(folder / FILE, "picture", SCHEMA)
         return cls(folder / FILE)
 
+    @staticmethod
+    def check(folder: Path) -> None:
+        """Check that a folder holds an index that `open` can open, without reading its descriptors.
+
+        Raises:
+            InputError: The folder holds none, or one of another version.
+            SearchError: The file is damaged.
+        """
+        check_database(folder / FILE, "picture")
+
     @classmethod
     def open(cls, folder: Path) -> "ImageIndex":
         """Open the index of a folder.
@@ -72,7 +83,7 @@ class ImageIndex:
             InputError: The folder holds none, or one of another version.
             SearchError: The file is damaged.
         """
-        check_database(folder / FILE, "picture")
+        cls.check(folder)
         return cls(folder / FILE)
 
     def __len__(self) -> int:
@@ -95,7 +106,7 @@ class ImageIndex:
                 about = [value and storable(value) for value in (picture.title, *picture[2:])]
                 connection.execute(
                     "insert into pictures(title, link, source, origin, layout, thumbnail) values (?, ?, ?, ?, ?, ?)",
-                    (*about, layout, _thumbnail(picture.image)),
+                    (*about, layout, _png(shrunk(picture.image))),
                 )
                 added += 1
         self._load()
@@ -124,19 +135,7 @@ class ImageIndex:
     def _search(self, image: Image.Image, k: int, images: ImageStore) -> list[SearchHit]:
         away = distances(self._layouts, describe(image))
         order = np.argsort(away, kind="stable")[: max(k, 0)]
-        hits = []
-        with reading(self._path) as connection:
-            for position in order:
-                row = connection.execute(
-                    "select title, link, source, thumbnail from pictures where id = ?", (int(self._ids[position]),)
-                ).fetchone()
-                if row is None:
-                    raise SearchError(f"index file {self._path} was changed while it was open", "open the index anew")
-                title, link, source, stored = row
-                score = round(1 - float(away[position]) / 255, 4)
-                thumbnail = images.put(self._decoded(stored, title))
-                hits.append(SearchHit(title=title, link=link, source=source, thumbnail=thumbnail, score=score))
-        return hits
+        return picture_hits(self._path, [(self._ids[place], 1 - float(away[place]) / 255) for place in order], images)
 
     def _load(self) -> None:
         """Read all descriptors: 1280 bytes a picture."""
@@ -148,18 +147,47 @@ class ImageIndex:
         self._ids = [int(row) for row, _ in rows]
         self._layouts: npt.NDArray[np.float32] = flat.reshape(-1, SIZE).astype(np.float32)
 
-    def _decoded(self, stored: bytes, title: str) -> Image.Image:
-        try:
-            with Image.open(io.BytesIO(stored), formats=("PNG",)) as file:
-                return file.convert("RGB")
-        except OSError as error:
-            raise SearchError(f"thumbnail of {title!r} in {self._path} cannot be read: {error}", _BROKEN) from error
+
+def picture_hits(path: Path, found: Iterable[tuple[int, float]], images: ImageStore) -> list[SearchHit]:
+    """Hits of an image index from row ids and scores; their thumbnails are put into `images`.
+
+    Raises:
+        SearchError: The index is damaged or gone, or a row is.
+    """
+    hits = []
+    with reading(path) as connection:
+        for row, score in found:
+            about = connection.execute("select title, link, source from pictures where id = ?", (row,)).fetchone()
+            if about is None:
+                raise SearchError(f"index file {path} was changed while it was open", "open the index anew")
+            title, link, source = about
+            thumbnail = images.put(read_thumbnail(connection, row, path))
+            hits.append(SearchHit(title=title, link=link, source=source, thumbnail=thumbnail, score=round(score, 4)))
+    return hits
 
 
-def _thumbnail(image: Image.Image) -> bytes:
-    """The picture as PNG, no side longer than `THUMBNAIL`."""
+def read_thumbnail(connection: sqlite3.Connection, row: int, path: Path) -> Image.Image:
+    """The stored picture of a row.
+
+    Raises:
+        SearchError: It cannot be read.
+    """
+    title, stored = connection.execute("select title, thumbnail from pictures where id = ?", (row,)).fetchone()
+    try:
+        with Image.open(io.BytesIO(stored), formats=("PNG",)) as file:
+            return file.convert("RGB")
+    except (OSError, TypeError) as error:
+        raise SearchError(f"thumbnail of {title!r} in {path} cannot be read: {error}", _BROKEN) from error
+
+
+def shrunk(image: Image.Image) -> Image.Image:
+    """The picture as it is stored: RGB, no side longer than `THUMBNAIL`."""
     small = to_rgb(image)
     small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return small
+
+
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    small.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()

@@ -83,7 +83,8 @@ def edge_layout(image: Image.Image) -> Array:
     window = np.clip(1 - from_centre, 0, 1).astype(np.float32)  # (cells, pixels)
     edges = np.sqrt((window @ near @ window.T).transpose(1, 2, 0)).ravel()
     share = edges / max(float(np.linalg.norm(edges)), _FAINT)
-    return np.round(np.minimum(share * _SCALE, 255)).astype(np.float32)
+    whole: Array = np.round(np.minimum(share * _SCALE, 255)).astype(np.float32)
+    return whole
 
 
 def distances(stored: Array, query: Array) -> Array:
