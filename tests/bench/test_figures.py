@@ -260,6 +260,17 @@ def test_runs_that_share_pictures_are_compared_by_picture(saved):
     assert smallest_difference(found) > 0.3
 
 
+def test_a_blind_run_is_about_the_same_pictures(saved):
+    """Four questions about each of five pictures; what the blind run shows of them is nothing."""
+    seen = [answered(f"q{n}", float(n < 16), picture="abcde"[n // 4]) for n in range(20)]
+    unseen = [answered(f"q{n}", float(n < 4)) for n in range(20)]
+    run = saved(header(20, "with-tools", "blind"), with_tools=seen, blind=unseen)
+    main, blind = (read_answers(run / mode) for mode in ("with-tools", "blind"))
+    for found in (pair(blind, main), pair(main, blind), draw(run).pairs["blind"]):
+        assert found.clustered and (found.comparison.test, found.comparison.interval) == ("permutation", "bootstrap")
+    assert draw(run).figures["blind_difference_p"] == 2 * 0.5**3, "three pictures changed, all in one direction"
+
+
 def test_what_else_is_not_the_same_is_named(saved):
     rows = [answered("a")]
     prompts = {"with-tools": "a", "without-tools": "a"}

@@ -72,11 +72,17 @@ def scores(answers: Iterable[Answer]) -> dict[str, list[float]]:
 
 
 def pictures(answers: Iterable[Answer]) -> dict[str, Hashable]:
-    """For every question what it is about: its pictures, or itself if it has none. One key for shared pictures."""
-    return {
-        answer.question.id: tuple(ref.sha256 for ref in answer.question.images) or answer.question.id
-        for answer in answers
-    }
+    """For every question what it is about: its pictures, or itself if it has none. One key for shared pictures.
+
+    Args:
+        answers: Of one run or of several. A question has the pictures that any of them shows: a blind run has none, and
+            asks about the same.
+    """
+    found: dict[str, Hashable] = {}
+    for answer in answers:
+        shown = tuple(ref.sha256 for ref in answer.question.images)
+        found[answer.question.id] = shown or found.get(answer.question.id, answer.question.id)
+    return found
 
 
 def shared(clusters: Mapping[str, Hashable], names: Iterable[str]) -> bool:
@@ -124,7 +130,7 @@ def pair(first: Iterable[Answer], second: Iterable[Answer]) -> Pair:
     first, second = list(first), list(second)
     old, new = scores(first), scores(second)
     both = [name for name in old if name in new]
-    clusters = pictures(second) | pictures(first)
+    clusters = pictures([*first, *second])
     clustered = shared(clusters, both)
     found = compare_scores(
         {name: old[name] for name in both}, {name: new[name] for name in both}, clusters if clustered else None

@@ -50,7 +50,7 @@ def draw(folder: Path) -> Drawn:
     header = read_header(folder)
     answers = {mode: read_answers(folder / mode) for mode in header.modes}
     score, *others = header.modes
-    clusters = {key: cluster for mode in reversed(header.modes) for key, cluster in pictures(answers[mode]).items()}
+    clusters = pictures(answer for mode in reversed(header.modes) for answer in answers[mode])
     main = answers[score]
     found: Figures = {
         "benchmark": header.benchmark, "policy": header.policy, "mode": score, "repeats": header.repeats,
