@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 
@@ -5,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from foveal.cli import COMMANDS
-from foveal.cli.common import explain, first_known, missing_package, plain
+from foveal.cli.common import explain, first_known, missing_package, plain, unusable_path
 from foveal.errors import ConfigError, FovealError, InputError, MissingDependency, RecordError, SandboxError
 
 HEAVY = ("torch", "transformers", "numpy", "PIL", "httpx", "pydantic", "rich.markdown")
@@ -52,6 +53,20 @@ def test_a_mistyped_command_is_code_2_and_suggests(process):
     done = process("asc")
     assert done.returncode == 2
     assert "ask" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_file_where_a_folder_is_to_be_made_is_code_2_and_named(foveal, endpoint, photo, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    server = endpoint(["<answer>1</answer>"])
+    for words in (
+        ("ask", photo, "Who?", "--policy", server.url, "--run", "taken"),
+        ("ask", photo, "Who?", "--policy", server.url, "--run", "taken/run"),
+        ("micro", "scenes", "taken"),
+    ):
+        done = foveal(*words)
+        assert done.returncode == 2 and "taken" in done.stderr and "cannot be used" in done.stderr, (words, done.stderr)
+    assert (tmp_path / "taken").read_text() == "mine"
+    assert unusable_path(OSError(errno.ENOENT, "No such file or directory", "x")) is None, "that may be a bug"
 
 
 @pytest.mark.parametrize(

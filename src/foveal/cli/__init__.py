@@ -11,7 +11,7 @@ from cyclopts import App
 from rich.console import Console
 
 from foveal import __version__
-from foveal.cli.common import explain, first_known, missing_package
+from foveal.cli.common import explain, first_known, missing_package, unusable_path
 from foveal.errors import FovealError
 
 app = App(
@@ -76,6 +76,11 @@ def _run(words: list[str]) -> int:
         if missing is None:
             raise
         return explain(missing, errors)
+    except OSError as error:
+        unusable = unusable_path(error)
+        if unusable is None:
+            raise
+        return explain(unusable, errors)
     except KeyboardInterrupt:
         errors.print("interrupted", style="yellow")
         return 130

@@ -1,6 +1,7 @@
 """What several commands share: showing errors, writing `--json`, and opening what flags name."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -37,6 +38,11 @@ EXTRAS = {
     "starlette": "serve", "uvicorn": "serve",
 }  # fmt: skip
 """Optional packages and the extra of foveal that brings each."""
+
+_UNUSABLE = {
+    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
+    errno.ENAMETOOLONG,
+}  # fmt: skip
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -78,6 +84,13 @@ def missing_package(error: ImportError) -> MissingDependency | None:
             )
         seen = seen.__cause__
     return None
+
+
+def unusable_path(error: OSError) -> InputError | None:
+    """The error for users if `error` says that a file or folder cannot be used; None for any other."""
+    if error.errno not in _UNUSABLE or error.filename is None:
+        return None
+    return InputError(f"{error.filename} cannot be used: {error.strerror}", "name another one, or make room for it")
 
 
 @contextlib.contextmanager
