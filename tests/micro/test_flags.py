@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.tools.search.layout import colour_layout, distances
+from foveal.tools.search.layout import describe, distances
 
 ASSETS = resources.files("foveal.micro") / "assets"
 
@@ -59,7 +59,7 @@ def test_twins_are_ambiguous(ambiguous):
 
 def test_clear_flags_are_found_by_their_other_drawing(flags, ambiguous):
     scene, index = flags
-    codes, stored = list(index), np.array([colour_layout(flag) for flag in index.values()])
+    codes, stored = list(index), np.array([describe(flag) for flag in index.values()])
     rng = random.Random(99)  # other crops than those that the list was made with
     clear = sorted(scene.keys() - ambiguous)
     assert len(clear) >= 150
@@ -69,7 +69,7 @@ def test_clear_flags_are_found_by_their_other_drawing(flags, ambiguous):
         crop = scene[code].crop((left, top, 64 - right, 48 - bottom))
         buffer = io.BytesIO()
         crop.save(buffer, "JPEG", quality=80)
-        found = codes[int(np.argmin(distances(stored, colour_layout(Image.open(buffer)))))]
+        found = codes[int(np.argmin(distances(stored, describe(Image.open(buffer)))))]
         wrong += [code] if found != code else []
     assert len(wrong) <= 0.01 * len(clear), wrong
 

@@ -35,6 +35,9 @@ def test_distance_is_the_mean_absolute_difference():
     stored = np.stack([np.zeros(SIZE), np.full(SIZE, 255.0), np.r_[np.full(SIZE // 2, 10.0), np.zeros(SIZE // 2)]])
     away = distances(stored.astype(np.float32), np.zeros(SIZE, dtype=np.float32))
     assert away.tolist() == [0, 255, 5]
+    many = np.random.default_rng(0).integers(0, 256, (1300, SIZE)).astype(np.float32)
+    np.testing.assert_allclose(distances(many, many[7]), np.abs(many - many[7]).mean(axis=1), rtol=1e-5)
+    assert distances(many[:0], many[7]).shape == (0,)
 
 
 def striped(turn, size=(90, 90)):
