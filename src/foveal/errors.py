@@ -57,7 +57,18 @@ class IsolationError(SandboxError):
 
 
 class SearchError(FovealError):
-    """A search provider or index failed."""
+    """A search provider or index failed, or what was asked for cannot be had.
+
+    Args:
+        what: What failed.
+        fix: What mends it.
+        of_request: Whether what was asked for is to blame, and not who was asked: a query that is refused, an address
+            that is no page. Asked again, it would fail again.
+    """
+
+    def __init__(self, what: str, fix: str | None = None, of_request: bool = False):
+        super().__init__(what, fix)
+        self.of_request = of_request
 
 
 class PolicyError(FovealError):

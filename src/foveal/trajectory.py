@@ -124,7 +124,9 @@ class SearchHit(Record):
 class ToolError(Record):
     """A recoverable failure, told to the model as an observation."""
 
-    kind: Literal["format", "unknown_tool", "arguments", "limit", "sandbox", "search"]
+    kind: Literal["format", "unknown_tool", "arguments", "limit", "request", "sandbox", "search"]
+    """`request`: it was asked for something that cannot be had, such as an address that is no page. `sandbox`,
+    `search`: they failed themselves; all others are the model's own."""
     message: str
     """What went wrong and what to do instead, addressed to the model."""
 

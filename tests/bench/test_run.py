@@ -104,18 +104,21 @@ class Search:
 
     Attributes:
         down: Countries for which it fails.
+        refused: Countries that it takes no query about.
         hangs: Whether it never answers.
     """
 
     name = "capitals"
 
     def __init__(self):
-        self.down, self.hangs = set(), False
+        self.down, self.refused, self.hangs = set(), set(), False
 
     async def search(self, query, k):
         if self.hangs:
             await asyncio.sleep(3600)
         country = query.removeprefix("capital of ")
+        if country in self.refused:
+            raise SearchError("the query is too long", of_request=True)
         if country in self.down:
             raise SearchError("the host is down")
         return [SearchHit(title=country, snippet=f"Its capital is {CITIES[country]}.", link="http://x.test")]
@@ -238,6 +241,14 @@ def test_time_that_others_took_is_no_wrong_answer(world, slow):
     (failure,) = read_failures(world.folder)
     assert failure.kind == "time" and "its code took 0 s" in failure.why
     assert "time 1" in " ".join(notes(draw(world.folder)))
+
+
+def test_what_cannot_be_had_is_the_models_own_mistake(world):
+    world.search.refused = {"Peru", "Japan"}
+    made, figures = world(Model(), no_tools=False)
+    assert (made["with-tools"].made, made["with-tools"].failed) == (6, 0)
+    assert (figures["n"], figures["accuracy"], figures["infrastructure_failures"]) == (6, 5 / 6, 0)
+    assert figures["tools.search"] == 1.0, "it was called"
 
 
 def test_what_stops_one_mode_stops_the_others(world):

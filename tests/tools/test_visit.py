@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 import itertools
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,8 @@ class Web:
         def answer(request):
             self.asked.append(request.url.path)
             page = self.pages.get(request.url.path.strip("/"), httpx.Response(404))
+            if isinstance(page, Exception):
+                raise page
             if isinstance(page, httpx.Response):
                 return page
             return httpx.Response(200, content=page if isinstance(page, bytes) else page.encode())
@@ -104,8 +107,47 @@ def test_addresses_inside_are_never_fetched():
     web = Web(zebra=PAGE, away=httpx.Response(302, headers={"Location": "http://inside/zebra"}))
     for url in ("http://inside/zebra", "https://e.org/away", "file:///etc/passwd", "zebra", "http://a@e.org/zebra"):
         observation = observed(visitor(web), url=url)
-        assert observation.error.kind == "search" and "Try again, or go on without it." in observation.error.message
+        assert observation.error.kind == "request" and "Try again, or go on without it." in observation.error.message
     assert web.asked == ["/away"]
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        (httpx.Response(404), "request"),
+        (httpx.Response(403), "request"),
+        (httpx.Response(204), "request"),
+        (b"%PDF-1.7 ...", "request"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, "request"),
+        (b"x" * 5_000_001, "request"),
+        (httpx.Response(301, headers={"Location": "/zebra"}), "request"),
+        (httpx.Response(429), "search"),
+        (httpx.Response(408), "search"),
+        (httpx.Response(503), "search"),
+        (httpx.ConnectError("refused"), "search"),
+        (httpx.RemoteProtocolError("broken"), "search"),
+    ],
+)
+def test_a_page_that_is_not_there_is_the_models_own_mistake_and_a_network_that_fails_is_not(page, kind):
+    found = observed(visitor(Web(zebra=page)), url="https://e.org/zebra").error
+    assert found.kind == kind and found.message.endswith("Try again, or go on without it.")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "request"),
+        (UnicodeError("label too long"), "request"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "search"),
+        (OSError("network is unreachable"), "search"),
+    ],
+)
+def test_a_made_up_host_is_the_models_own_mistake_and_a_resolver_that_is_away_is_not(error, kind):
+    async def resolve(host, port):
+        raise error
+
+    reader = open_visitor(VisitSettings(), Fetcher(resolve=resolve))
+    assert observed(reader, url="https://made-up.example/").error.kind == kind
 
 
 def test_model_sees_the_page_and_where_it_is_from():

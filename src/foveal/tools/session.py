@@ -137,7 +137,9 @@ class ToolSession:
             await self._drop_code()
             observation = _failed(call, "sandbox", error.what)
         except SearchError as error:
-            observation = _failed(call, "search", error.what)
+            # A picture goes by way of an uploader, so its refusal says nothing sure about what the model asked for.
+            own = error.of_request and call.tool != "image_search"
+            observation = _failed(call, "request" if own else "search", error.what)
         except Exception as error:
             # A bug of a provider must not end the run of a thousand other questions; it is logged with its traceback.
             log.exception("tool %s failed", call.tool)

@@ -19,9 +19,9 @@ KEY = "s3cret"
 def observed():
     """What the model is shown after a search that the vendor answers so: `observed(status, body, **call)`."""
 
-    def ask(status, body, tool="search", **arguments):
+    def ask(status, body, tool="search", options=None, **arguments):
         transport = httpx.MockTransport(lambda request: httpx.Response(status, text=body))
-        settings = SearchSettings(provider="serper", max_retries=0, uploader={"bucket": "mine"})
+        settings = SearchSettings(provider="serper", max_retries=0, uploader={"bucket": "mine"}, options=options or {})
         environ = {"SERPER_API_KEY": KEY, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
         live = open_live(settings, environ, transport)
 
@@ -51,6 +51,22 @@ def test_trouble_with_the_provider_is_told_to_the_model(observed, status, body, 
     observation, text = observed(status, body, query="zebra")
     assert observation.error.kind == "search"
     assert text.startswith(f"Error: {told}")
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_query_that_the_provider_refuses_is_the_models_own_mistake(observed, status):
+    observation, text = observed(status, '{"message": "q: string too long"}', query="zebra")
+    assert observation.error.kind == "request"
+    assert (
+        text
+        == f"Error: search failed: serper answered HTTP {status}: q: string too long. Try again, or go on without it."
+    )
+
+
+def test_options_that_the_provider_refuses_are_not(observed):
+    """It refuses every query until it has answered one."""
+    refused = {"gl": "atlantis"}
+    assert observed(400, "{}", query="zebra", options=refused)[0].error.kind == "search"
 
 
 def test_trouble_with_search_by_picture_is_told_to_the_model(observed):

@@ -100,6 +100,21 @@ def test_a_failure_that_stays_is_not_tried_again(polite, kind):
     assert (len(provider.asked), clock.slept) == (1, [])
 
 
+def test_a_refusal_is_the_querys_own_unless_options_were_never_accepted(polite):
+    refusal = Trouble("no", kind="query")
+    for answers, options, own in (
+        ([refusal], {}, True),
+        ([refusal], {"gl": "x"}, False),
+        ([HITS, refusal], {"gl": "x"}, True),
+    ):
+        search, *_ = polite(*answers, options=options)
+        for _ in answers[1:]:
+            ask(search)
+        with pytest.raises(SearchError, match="no") as raised:
+            ask(search)
+        assert raised.value.of_request == own
+
+
 def test_retry_after_is_honoured_exactly_unless_it_is_too_long(polite):
     search, _, clock, _ = polite(Trouble("slow down", wait=7), Trouble("slow down", wait=0), HITS)
     assert ask(search) == HITS

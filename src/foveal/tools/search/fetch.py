@@ -16,7 +16,7 @@ import httpx
 
 from foveal import __version__
 from foveal.errors import SearchError
-from foveal.tools.search.providers.http import certificates, exchange
+from foveal.tools.search.providers.http import Trouble, certificates, exchange
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -24,6 +24,10 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 MAX_REDIRECTS = 5
 MAX_ADDRESSES = 3
 """Addresses of one host that are tried."""
+BUSY = (408, 425, 429)
+"""Statuses below 500 that say nothing about the page."""
+NO_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+"""What the resolver answers for a name that nobody has; while it cannot be reached itself, it answers EAI_AGAIN."""
 
 _SPECIAL = tuple(map(IPv4Network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24")))
 """What older Pythons take for public: Azure's host, the range with Oracle's metadata, and a dead relay."""
@@ -76,8 +80,11 @@ class Fetcher:
                 return await self._follow(_web(url))
         except TimeoutError:
             raise SearchError(f"nothing whole came back within {self._timeout:g} s") from None
+        except Trouble as error:  # it is too large
+            raise SearchError(error.what, of_request=True) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            raise SearchError(f"the address cannot be read: {type(error).__name__}") from None
+            told = f"the address cannot be read: {type(error).__name__}"
+            raise SearchError(told, of_request=_names_no_host(error)) from None
 
     async def _follow(self, url: httpx.URL) -> Fetched:
         for _ in range(MAX_REDIRECTS + 1):
@@ -86,9 +93,10 @@ class Fetcher:
                 url = _web(response.headers["Location"], url)
                 continue
             if response.status_code != 200:
-                raise SearchError(f"{url.host} answered HTTP {response.status_code}")
+                own = response.status_code < 500 and response.status_code not in BUSY
+                raise SearchError(f"{url.host} answered HTTP {response.status_code}", of_request=own)
             return Fetched(str(url), content)
-        raise SearchError(f"{url.host} redirects more than {MAX_REDIRECTS} times")
+        raise SearchError(f"{url.host} redirects more than {MAX_REDIRECTS} times", of_request=True)
 
     async def _hop(self, url: httpx.URL) -> tuple[httpx.Response, bytes]:
         *others, last = await self._addresses(url)
@@ -121,9 +129,10 @@ class Fetcher:
         port = url.port or (443 if url.scheme == "https" else 80)
         found = [ip_address(text.partition("%")[0]) for text in await self._resolve(host, port)]
         if not found:
-            raise SearchError(f"{host} has no address")
+            raise SearchError(f"{host} has no address", of_request=True)
         if refused := next((address for address in found if not self._allowed(address)), None):
-            raise SearchError(f"{host} is at {refused}, which is not a public address: it is never fetched from")
+            told = f"{host} is at {refused}, which is not a public address: it is never fetched from"
+            raise SearchError(told, of_request=True)
         return [str(address) for address in sorted(found, key=lambda address: address.version)][:MAX_ADDRESSES]
 
 
@@ -154,7 +163,14 @@ def _web(url: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         parsed = base.join(url) if base is not None else httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
-        raise SearchError("that is no address") from None
+        raise SearchError("that is no address", of_request=True) from None
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
-        raise SearchError("only http and https addresses without a user name are fetched")
+        raise SearchError("only http and https addresses without a user name are fetched", of_request=True)
     return parsed
+
+
+def _names_no_host(error: Exception) -> bool:
+    """Whether an address is to blame for the error, rather than the network: no such host, or it cannot be one."""
+    if isinstance(error, socket.gaierror):
+        return error.errno in NO_HOST
+    return isinstance(error, httpx.InvalidURL | UnicodeError)

@@ -78,6 +78,7 @@ class Manners:
         self._calls = 0
         self._next_turn = 0.0
         self._failures = 0
+        self._answered = False
         self._last_failure = ""
         self._rests_until = 0.0
         self._trying = False
@@ -123,11 +124,13 @@ class Manners:
         except Trouble as trouble:
             if trouble.kind != "query":  # such a failure says nothing about the provider
                 self._count_failure(trouble)
+            elif self._settings.options and not self._answered:  # more likely it refuses them, and every query
+                raise Trouble(trouble.what, trouble.fix, "shape") from trouble
             raise
         finally:
             if probe:
                 self._trying = False
-        self._failures = 0
+        self._failures, self._answered = 0, True
         return result
 
     async def _tried(self, work: Callable[[], Awaitable[T]]) -> T:
@@ -141,7 +144,7 @@ class Manners:
                 except Trouble as error:
                     trouble = error
                 except SearchError as error:  # of a provider that does not tell kinds apart
-                    trouble = Trouble(error.what, error.fix, "shape")
+                    trouble = Trouble(error.what, error.fix, "query" if error.of_request else "shape")
             attempt += 1
             if trouble.kind != "passing" or attempt > self._settings.max_retries:
                 raise trouble

@@ -60,7 +60,7 @@ class PageVisitor:
 
     def _read(self, fetched: Fetched) -> SearchHit:
         if fetched.content.startswith(b"%PDF"):
-            raise SearchError("that is a PDF file, no page")
+            raise SearchError("that is a PDF file, no page", of_request=True)
         if not _TAG.search(fetched.content[:2000]) and (plain := _decoded(fetched.content)):
             return self._page(fetched, plain, None, None)
         from trafilatura import extract_with_metadata
@@ -68,10 +68,10 @@ class PageVisitor:
         try:
             found = extract_with_metadata(fetched.content, url=fetched.url, include_comments=False)
         except Exception as error:  # a hostile page can break a parser of HTML anywhere
-            raise SearchError(f"the page cannot be read: {type(error).__name__}") from error
+            raise SearchError(f"the page cannot be read: {type(error).__name__}", of_request=True) from error
         body = storable(found.text or "").strip() if found is not None else ""
         if found is None or not body:
-            raise SearchError("the page has no text that can be read: it may be written by a script")
+            raise SearchError("the page has no text that can be read: it may be written by a script", of_request=True)
         return self._page(fetched, body, found.title, found.date)
 
     def _page(self, fetched: Fetched, body: str, title: str | None, date: str | None) -> SearchHit:

@@ -53,7 +53,7 @@ class Trouble(SearchError):
     """
 
     def __init__(self, what: str, fix: str | None = None, kind: Kind = "passing", wait: float | None = None):
-        super().__init__(what, fix)
+        super().__init__(what, fix, of_request=kind == "query")
         self.kind = kind
         self.wait = wait
 
