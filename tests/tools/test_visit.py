@@ -133,21 +133,30 @@ def test_a_page_that_is_not_there_is_the_models_own_mistake_and_a_network_that_f
     assert found.kind == kind and found.message.endswith("Try again, or go on without it.")
 
 
+NO_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("error", "others", "kind"),
     [
-        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "request"),
-        (UnicodeError("label too long"), "request"),
-        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), "search"),
-        (OSError("network is unreachable"), "search"),
+        (NO_NAME, ["93.184.215.14"], "request"),
+        (UnicodeError("label too long"), [], "request"),
+        (NO_NAME, NO_NAME, "search"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), [], "search"),
+        (OSError("network is unreachable"), [], "search"),
     ],
+    ids=["made-up", "no-name", "offline", "passing", "unreachable"],
 )
-def test_a_made_up_host_is_the_models_own_mistake_and_a_resolver_that_is_away_is_not(error, kind):
+def test_a_made_up_host_is_the_models_own_mistake_and_a_resolver_that_is_away_is_not(error, others, kind):
     async def resolve(host, port):
-        raise error
+        found = error if host == "made-up.example" else others
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     reader = open_visitor(VisitSettings(), Fetcher(resolve=resolve))
-    assert observed(reader, url="https://made-up.example/").error.kind == kind
+    found = observed(reader, url="https://made-up.example/").error
+    assert found.kind == kind and f"the address cannot be read: {type(error).__name__}." in found.message
 
 
 def test_model_sees_the_page_and_where_it_is_from():

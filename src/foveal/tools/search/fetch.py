@@ -27,7 +27,9 @@ MAX_ADDRESSES = 3
 BUSY = (408, 425, 429)
 """Statuses below 500 that say nothing about the page."""
 NO_HOST = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
-"""What the resolver answers for a name that nobody has; while it cannot be reached itself, it answers EAI_AGAIN."""
+"""What the resolver answers for a name that nobody has; on some machines also for every name while it is away."""
+KNOWN_HOST = "example.com"
+"""A name that somebody has for good (RFC 2606)."""
 
 _SPECIAL = tuple(map(IPv4Network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24")))
 """What older Pythons take for public: Azure's host, the range with Oracle's metadata, and a dead relay."""
@@ -83,8 +85,9 @@ class Fetcher:
         except Trouble as error:  # it is too large
             raise SearchError(error.what, of_request=True) from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            told = f"the address cannot be read: {type(error).__name__}"
-            raise SearchError(told, of_request=_names_no_host(error)) from None
+            own = isinstance(error, httpx.InvalidURL | UnicodeError | _NoSuchHost)
+            name = "gaierror" if isinstance(error, _NoSuchHost) else type(error).__name__
+            raise SearchError(f"the address cannot be read: {name}", of_request=own) from None
 
     async def _follow(self, url: httpx.URL) -> Fetched:
         for _ in range(MAX_REDIRECTS + 1):
@@ -123,17 +126,29 @@ class Fetcher:
         async with httpx.AsyncHTTPTransport(verify=certificates(), trust_env=False) as transport:
             return await exchange(request, transport, self._max_bytes)
 
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        try:
+            return await self._resolve(host, port)
+        except socket.gaierror as error:
+            if error.errno in NO_HOST and await self._resolve(KNOWN_HOST, port):
+                raise _NoSuchHost(host) from None
+            raise
+
     async def _addresses(self, url: httpx.URL) -> list[str]:
         """The addresses of the host, all of them allowed."""
         host = url.raw_host.decode("ascii")
         port = url.port or (443 if url.scheme == "https" else 80)
-        found = [ip_address(text.partition("%")[0]) for text in await self._resolve(host, port)]
+        found = [ip_address(text.partition("%")[0]) for text in await self._look_up(host, port)]
         if not found:
             raise SearchError(f"{host} has no address", of_request=True)
         if refused := next((address for address in found if not self._allowed(address)), None):
             told = f"{host} is at {refused}, which is not a public address: it is never fetched from"
             raise SearchError(told, of_request=True)
         return [str(address) for address in sorted(found, key=lambda address: address.version)][:MAX_ADDRESSES]
+
+
+class _NoSuchHost(OSError):
+    """A name that nobody has, told by a resolver that knows others."""
 
 
 def is_public(address: Address) -> bool:
@@ -167,10 +182,3 @@ def _web(url: str, base: httpx.URL | None = None) -> httpx.URL:
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
         raise SearchError("only http and https addresses without a user name are fetched", of_request=True)
     return parsed
-
-
-def _names_no_host(error: Exception) -> bool:
-    """Whether an address is to blame for the error, rather than the network: no such host, or it cannot be one."""
-    if isinstance(error, socket.gaierror):
-        return error.errno in NO_HOST
-    return isinstance(error, httpx.InvalidURL | UnicodeError)
