@@ -44,8 +44,16 @@ def test_a_whole_study_of_one_step(encoder: ChatEncoder, tmp_path: Path):
     done["clip-0.2"].unlink()  # the arm that was interrupted
     assert run_study(TINY, base, run, jobs=1).keys() == figures.keys()
     assert [name for name, file in done.items() if file.stat().st_mtime_ns != before[name]] == ["clip-0.2"]
+    more = TINY.model_copy(update={"seeds": 2, "arms": ("base",)})
+    found = run_study(more, base, run, jobs=1)
+    assert found["base.seeds"] == [0, 1] and found["direct.seeds"] == [0] and not (run / "direct" / "seed-1").exists()
+    assert "Seeds so far: base 2, direct 1" in text(found, "foveal micro study")
     with pytest.raises(ConfigError, match="steps was 1"):
         run_study(TINY.model_copy(update={"steps": 2}), base, run, jobs=1)
+
+
+def test_the_arms_can_all_be_named():
+    assert StudySettings().arms == tuple(ARMS)
 
 
 def test_the_arms_differ_in_what_they_say_and_in_nothing_else(tmp_path: Path):

@@ -7,13 +7,14 @@ import pytest
 
 from foveal.micro.questions import FAMILIES
 from foveal.micro.study import ARMS, CURVES, TOOLS
-from foveal.micro.studypage import claims, pooled, text, write_page
+from foveal.micro.studypage import claims, missing, pooled, text, write_page
 
 
 def figures(accuracy: dict[str, float], direct_calls: dict[str, float] | None = None) -> dict[str, Any]:
     """Figures of a study of two seeds with 500 questions, in which an arm is right so often in every family."""
-    out: dict[str, Any] = {"arms": list(ARMS), "seeds": 2, "settings.steps": 3, "settings.teachers": ["near", "far"]}
+    out: dict[str, Any] = {"arms": list(ARMS), "settings.steps": 3, "settings.teachers": ["near", "far"]}
     for arm, plan in ARMS.items():
+        out[f"{arm}.seeds"] = [0, 1]
         for seed in range(2):
             found: dict[str, Any] = {"accuracy": accuracy.get(arm, 0.5), "calls_per_question": 1.5}
             found["code_error_rate"] = 0.25
@@ -62,9 +63,22 @@ def test_eight_points_are_not_enough_if_the_intervals_overlap():
 def test_shares_are_pooled_over_seeds_and_families():
     found = figures({"cold-start": 0.5})
     found["cold-start.1.family.search.accuracy"] = 1.0
-    assert pooled(found, "cold-start", ("search",)).value == pytest.approx(0.75)
-    whole = pooled(found, "cold-start")
+    assert pooled(found, "cold-start", [0, 1], ("search",)).value == pytest.approx(0.75)
+    whole = pooled(found, "cold-start", [0, 1])
     assert (whole.n, whole.value) == (1000, pytest.approx(0.55))
+
+
+def test_arms_are_compared_over_the_seeds_that_both_have_done():
+    found = figures({"cold-start": 0.5, "cold-start-rl": 0.9, "clip-0.2": 0.5})
+    found["clip-0.2.seeds"] = [1]
+    for family in FAMILIES:
+        found[f"cold-start-rl.1.family.{family}.accuracy"] = 0.5
+    *_, clip = claims(found)
+    assert not clip.holds and clip.measured.count("50.0 %") == 2 and clip.measured.count("n = 500") == 2
+    said = text(found, "foveal micro study RUN")
+    assert "Seeds so far: base 2," in said and "clip-0.2 1." in said and missing(found) == []
+    found["clip-0.2.seeds"] = []
+    assert missing(found) == ["clip-0.2"]
 
 
 def test_the_page_says_what_was_measured_and_how(tmp_path: Path):

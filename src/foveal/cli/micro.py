@@ -150,7 +150,7 @@ def study(
         settings: See docs/micro.md.
     """
     from foveal.micro.study import run_study
-    from foveal.micro.studypage import write_page
+    from foveal.micro.studypage import missing, write_page
 
     check_writable(json_file)
     if quick and settings is not None:
@@ -158,8 +158,11 @@ def study(
     console = Console(highlight=False)
     chosen = QUICK_STUDY if quick else settings or StudySettings()
     figures = run_study(chosen, base or checkpoint_folder("base"), run, jobs)
-    command = shlex.join(["foveal", *sys.argv[1:]])
-    console.print(f"page: {write_page(figures, command, page or run / 'page')}", soft_wrap=True, markup=False)
+    if undone := missing(figures):
+        console.print(f"no page yet: {', '.join(undone)} are still to be run", soft_wrap=True, markup=False)
+    else:
+        command = shlex.join(["foveal", *sys.argv[1:]])
+        console.print(f"page: {write_page(figures, command, page or run / 'page')}", soft_wrap=True, markup=False)
     if json_file is not None:
         write_json(json_file, figures)
 

@@ -1,6 +1,6 @@
 """Settings of the micro pipeline. No torch, so that `--help` is quick."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -8,6 +8,11 @@ from foveal.config import Settings
 
 Teacher = Literal["near", "far"]
 """Who answers the questions of a cold start (`micro.teacher`)."""
+
+ArmName = Literal[
+    "base", "direct", "direct-bonus", "cold-start", "cold-start-rl", "no-dynamic-sampling", "clip-0.2"
+]  # fmt: skip
+"""One way to train in the study (`micro.study.ARMS`)."""
 
 
 class PretrainSettings(Settings):
@@ -67,6 +72,8 @@ class StudySettings(Settings):
 
     seeds: int = Field(3, ge=1)
     """Runs of every arm: each with a cold start, training questions and held-out questions of its own."""
+    arms: tuple[ArmName, ...] = Field(get_args(ArmName), min_length=1)
+    """Which are run now; what the others have done in the same folder is told, too."""
     steps: int = Field(40, ge=1)
     """Steps of reinforcement learning, the same in every arm that has it."""
     prompts: int = Field(16, ge=1)

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 WORLD, DONE = "world", "done.json"
 SEED_OF_QUESTIONS = 2
 TOOLS = ("code", "search", "image_search")
+_MORE = {"seeds", "arms"}
+"""Settings that say how much of one study is done."""
 
 
 class Arm(NamedTuple):
@@ -116,7 +118,8 @@ def run_study(settings: StudySettings, base: Path, run: Path, jobs: int) -> dict
         jobs: Arms under way at once, each in a process with its share of the cores.
 
     Returns:
-        `arms`, `seeds`, `settings.<name>`; for every arm and seed `<arm>.<seed>.` with the figures of
+        `arms`, `settings.<name>`; for every arm `<arm>.seeds`, those that are done, and for each of them
+        `<arm>.<seed>.` with the figures of
         `micro.bench.figures` on the held-out questions (accuracy, call_rate, family.<name>.accuracy, ...) and
         `family.<name>.<tool>` (calls of a tool a question), greedy, and behind `sampled.` the same at temperature 1;
         and where there was reinforcement learning `alarms` (name
@@ -132,12 +135,14 @@ def run_study(settings: StudySettings, base: Path, run: Path, jobs: int) -> dict
         shutil.rmtree(run / WORLD, ignore_errors=True)  # a part of one from an interrupted session
         write_world(run / WORLD, "train", settings.questions, SEED_OF_QUESTIONS)
     _do(settings, base, run, jobs)
-    out: dict[str, JsonValue] = {"arms": list(ARMS), "seeds": settings.seeds}
-    out |= {f"settings.{key}": value for key, value in settings.model_dump(mode="json").items()}
-    for seed in range(settings.seeds):
-        for name in ARMS:
-            done = json.loads((_folder(run, name, seed) / DONE).read_text(encoding="utf-8"))
-            out |= {f"{name}.{seed}.{key}": value for key, value in done.items()}
+    out: dict[str, JsonValue] = {"arms": list(ARMS)}
+    out |= {f"settings.{key}": value for key, value in settings.model_dump(mode="json", exclude=_MORE).items()}
+    for name in ARMS:
+        done = [seed for seed in range(settings.seeds) if (_folder(run, name, seed) / DONE).exists()]
+        out[f"{name}.seeds"] = list(done)
+        for seed in done:
+            found = json.loads((_folder(run, name, seed) / DONE).read_text(encoding="utf-8"))
+            out |= {f"{name}.{seed}.{key}": value for key, value in found.items()}
     return out
 
 
@@ -147,7 +152,7 @@ def _folder(run: Path, arm: str, seed: int) -> Path:
 
 def _do(settings: StudySettings, base: Path, run: Path, jobs: int) -> None:
     """Run what is left; arms that begin with a cold start wait for that of their seed."""
-    left = [(name, seed) for seed in range(settings.seeds) for name in ARMS]
+    left = [(name, seed) for seed in range(settings.seeds) for name in settings.arms]
     left = [(name, seed) for name, seed in left if not (_folder(run, name, seed) / DONE).exists()]
     threads = max(1, (os.cpu_count() or 1) // jobs)
     spawn = multiprocessing.get_context("spawn")
@@ -180,8 +185,7 @@ def _begin(settings: StudySettings, base: Path, run: Path) -> None:
     saved, now = run / "study.json", {**settings.model_dump(mode="json"), "base": str(base)}
     if saved.exists():
         before = json.loads(saved.read_text(encoding="utf-8"))
-        # More seeds are more of the same study.
-        if changed := [key for key in now if key != "seeds" and now[key] != before.get(key)]:
+        if changed := [key for key in now if key not in _MORE and now[key] != before.get(key)]:
             was = ", ".join(f"{key} was {before.get(key)}" for key in changed)
             raise ConfigError(f"{run} holds a study with other settings: {was}", "name another folder")
     run.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,11 @@ class Claim(NamedTuple):
     measured: str
 
 
+def missing(figures: Figures) -> list[str]:
+    """Arms of which no seed is done yet: without them there is no page."""
+    return [arm for arm in ARMS if not figures[f"{arm}.seeds"]]
+
+
 def write_page(figures: Figures, command: str, folder: Path) -> Path:
     """Write `cold-start.md`, its plots and its data; return the page.
 
@@ -57,11 +62,14 @@ def write_page(figures: Figures, command: str, folder: Path) -> Path:
 def text(figures: Figures, command: str) -> str:
     """The page, in Markdown."""
     settings = {key.removeprefix("settings."): figures[key] for key in figures if key.startswith("settings.")}
-    teachers = settings.pop("teachers")
+    teachers, done = settings.pop("teachers"), [len(figures[f"{arm}.seeds"]) for arm in ARMS]
     trained = [arm for arm in ARMS if ARMS[arm].rl is not None]
     return _PAGE.format(
         command=command,
         teachers=" and ".join(teachers),
+        seeds=f"of every arm: {done[0]}"
+        if len(set(done)) == 1
+        else "so far: " + ", ".join(f"{arm} {count}" for arm, count in zip(ARMS, done, strict=True)),
         settings=", ".join(f"{key} {value}" for key, value in settings.items()),
         claims="\n".join(
             f"| {claim.text} | {'yes' if claim.holds else '**no**'} | {claim.measured} |" for claim in claims(figures)
@@ -85,7 +93,7 @@ of training questions and held-out questions of its own. Teachers of the cold st
 are](../micro.md#cold-start)). Answers to held-out questions are greedy where accuracy is told. Greedy answers show the
 most probable habit alone, so the use of tools is told of answers at temperature 1, as in training. Intervals are 95 %
 Wilson intervals over the questions of all seeds; they know nothing of the spread between seeds, so the seeds stand
-beside them. Settings: {settings}.
+beside them. Arms are compared over the seeds that both have done. Seeds {seeds}. Settings: {settings}.
 
 ## What came out
 
@@ -129,24 +137,25 @@ Data: [cold-start.json](cold-start.json).
 
 def claims(figures: Figures) -> Iterator[Claim]:
     """Every claim, with what was measured."""
-    before, after = (pooled(figures, arm) for arm in ("cold-start", "cold-start-rl"))
+    both = _common(figures, "cold-start", "cold-start-rl")
+    before, after = (pooled(figures, arm, both) for arm in ("cold-start", "cold-start-rl"))
     yield Claim(
         "RL after the cold start adds 8 points or more, and the intervals do not overlap",
         after.value - before.value >= 0.08 and after.low > before.high,
         f"{_percent(before)} to {_percent(after)}",
     )
     yield Claim("it reaches 80 %", after.value >= 0.8, _percent(after))
-    calls = [pooled(figures, arm, ("direct",), "call_rate", SAMPLED) for arm in ("cold-start", "cold-start-rl")]
+    calls = [pooled(figures, arm, both, ("direct",), "call_rate", SAMPLED) for arm in ("cold-start", "cold-start-rl")]
     yield Claim(
         "RL makes tool use adaptive: calls on questions that need none fall by a third or more",
         calls[0].value > 0 and calls[1].value <= calls[0].value * 2 / 3,
         f"{_percent(calls[0])} to {_percent(calls[1])}",
     )
-    needed = pooled(figures, "cold-start-rl", TOOL_FAMILIES, "call_rate", SAMPLED)
+    needed = pooled(figures, "cold-start-rl", both, TOOL_FAMILIES, "call_rate", SAMPLED)
     yield Claim("... and stay at 90 % or more where tools are needed", needed.value >= 0.9, _percent(needed))
-    started = pooled(figures, "cold-start", TOOL_FAMILIES)
     for arm in ("direct", "direct-bonus"):
-        share = pooled(figures, arm, TOOL_FAMILIES)
+        both = _common(figures, arm, "cold-start")
+        share, started = (pooled(figures, one, both, TOOL_FAMILIES) for one in (arm, "cold-start"))
         yield Claim(
             f"{ARMS[arm].title} does not learn what the cold start teaches: it is worse where tools are needed",
             share.high < started.low,
@@ -155,35 +164,47 @@ def claims(figures: Figures) -> Iterator[Claim]:
     yield _alarm_claim(figures, "direct", "tool_abandonment", "calls die out")
     yield _alarm_claim(figures, "direct-bonus", "placeholder_code", "calls that compute nothing earn it")
     for arm, without in (("no-dynamic-sampling", "dynamic sampling"), ("clip-0.2", "the higher clip")):
-        share = pooled(figures, arm)
+        both = _common(figures, arm, "cold-start-rl")
+        share, whole = (pooled(figures, one, both) for one in (arm, "cold-start-rl"))
         yield Claim(
             f"{without} helps: the intervals do not overlap",
-            after.low > share.high,
-            f"{_percent(share)} without, {_percent(after)} with",
+            whole.low > share.high,
+            f"{_percent(share)} without, {_percent(whole)} with",
         )
 
 
 def _alarm_claim(figures: Figures, arm: str, alarm: str, meaning: str) -> Claim:
-    rang = [alarm in figures[f"{arm}.{seed}.alarms"] for seed in range(figures["seeds"])]
+    rang = [alarm in found for found in _seeds(figures, arm, "alarms")]
     return Claim(
         f"{ARMS[arm].title}: {meaning} (alarm `{alarm}` in every seed)", all(rang), f"{sum(rang)} of {len(rang)} seeds"
     )
 
 
+def _common(figures: Figures, *arms: str) -> list[int]:
+    """The seeds that all of the arms have done: no others are compared."""
+    return sorted(set[int].intersection(*(set(figures[f"{arm}.seeds"]) for arm in arms)))
+
+
 def pooled(
-    figures: Figures, arm: str, families: Sequence[str] = FAMILIES, what: str = "accuracy", how: str = ""
+    figures: Figures,
+    arm: str,
+    seeds: Sequence[int],
+    families: Sequence[str] = FAMILIES,
+    what: str = "accuracy",
+    how: str = "",
 ) -> Share:
-    """A share over the questions of some families and of all seeds, with its Wilson interval.
+    """A share over the questions of some families and seeds, with its Wilson interval.
 
     Args:
         figures: Of the study.
         arm: Whose.
+        seeds: Of its runs.
         families: Of questions.
         what: The figure.
         how: "" for greedy answers, `SAMPLED` for those at temperature 1.
     """
     successes, n = 0, 0
-    for seed in range(figures["seeds"]):
+    for seed in seeds:
         for family in families:
             prefix = f"{arm}.{seed}.{how}family.{family}."
             successes += round(figures[prefix + what] * figures[prefix + "n"])
@@ -196,20 +217,22 @@ def _percent(share: Share) -> str:
 
 
 def _seeds(figures: Figures, arm: str, what: str) -> list[Any]:
-    return [figures[f"{arm}.{seed}.{what}"] for seed in range(figures["seeds"])]
+    return [figures[f"{arm}.{seed}.{what}"] for seed in figures[f"{arm}.seeds"]]
 
 
 def _accuracy_row(figures: Figures, arm: str) -> str:
-    share = pooled(figures, arm)
+    done = figures[f"{arm}.seeds"]
+    share = pooled(figures, arm, done)
     seeds = ", ".join(f"{100 * value:.1f}" for value in _seeds(figures, arm, "accuracy"))
-    families = " | ".join(f"{100 * pooled(figures, arm, (family,)).value:.1f}" for family in FAMILIES)
+    families = " | ".join(f"{100 * pooled(figures, arm, done, (family,)).value:.1f}" for family in FAMILIES)
     interval = f"{100 * share.low:.1f} - {100 * share.high:.1f} %"
     return f"| {ARMS[arm].title} | **{100 * share.value:.1f} %** | {interval} | {seeds} | {families} |"
 
 
 def _use_row(figures: Figures, arm: str) -> str:
-    right = pooled(figures, arm, how=SAMPLED)
-    direct, needed = (pooled(figures, arm, some, "call_rate", SAMPLED) for some in (("direct",), TOOL_FAMILIES))
+    done = figures[f"{arm}.seeds"]
+    right = pooled(figures, arm, done, how=SAMPLED)
+    direct, needed = (pooled(figures, arm, done, some, "call_rate", SAMPLED) for some in (("direct",), TOOL_FAMILIES))
     calls = statistics.fmean(_seeds(figures, arm, f"{SAMPLED}calls_per_question"))
     failed = statistics.fmean(_seeds(figures, arm, f"{SAMPLED}code_error_rate"))
     shares = " | ".join(map(_percent, (right, direct, needed)))
