@@ -300,10 +300,10 @@ class Seed:
         return {f"{arm}.{self.seed}.{key}": value for key, value in found.items()}
 
     def questions_of_rl(self) -> dict[str, str]:
-        """The question sets of reinforcement learning: those in the window, and as many random ones.
+        """The question sets of reinforcement learning: those in the window, and as many random ones; none if none is.
 
-        Raises:
-            ConfigError: No question is in the window.
+        Returns:
+            The files, by arm.
         """
         full, unfiltered, rows = self.arm(FULL), self.arm(UNFILTERED), self.figures[f"{FULL}.{self.seed}.rows"]
         flags = {"split__most_sft": rows, "window__lowest": self.sizes.lowest}
@@ -312,7 +312,7 @@ class Seed:
         card = self.curate("card", "card", full, **flags)
         self.figures |= {f"funnel.{self.seed}.{key}": value for key, value in card.items() if key != "wall_seconds"}
         if not sets["rl.train"]:
-            raise ConfigError(f"no question of {self.folder} is in the window", "more --epochs, or a lower --lowest")
+            return {}
         skip = (*ARMS[UNFILTERED].skip, "window")
         self.curate("unfiltered.split-rl", "split", unfiltered, skip=skip, split__most_rl=sets["rl.train"], **flags)
         return {FULL: f"{full}/rl/train.jsonl", UNFILTERED: f"{unfiltered}/rl/train.jsonl"}
@@ -347,8 +347,9 @@ def run_all(sizes: Sizes, run: Path, jobs: int) -> dict[str, Any]:
     """Every seed, so many at a time, and what they come to.
 
     Returns:
-        `titles` by model, `seeds`, `settings.<name>`, what `Seed.run` returns, and `against.<second>.<first>.<figure>`:
-        the comparisons of `curation_page.compared`.
+        `titles` of the models that every seed has (no reinforcement learning if a window was empty), `arms`, `seeds`,
+        `settings.<name>`, what `Seed.run` returns, and `against.<second>.<first>.<figure>`: the comparisons of
+        `curation_page.compared`.
 
     Raises:
         ConfigError: The folder holds a run of other sizes.
@@ -368,15 +369,18 @@ def run_all(sizes: Sizes, run: Path, jobs: int) -> dict[str, Any]:
         with Shell(run.resolve() / f"seed-{seed}", threads) as shell:
             return Seed(sizes, seed, shell).run()
 
-    figures: dict[str, Any] = {"titles": TITLES, "arms": list(ARMS), "seeds": sizes.seeds}
+    figures: dict[str, Any] = {"arms": list(ARMS), "seeds": sizes.seeds}
     figures |= {f"settings.{key}": value for key, value in now.items()}
     with ThreadPoolExecutor(jobs) as pool:
         for found in pool.map(one, range(sizes.seeds)):
             figures |= found
+    whole = {name: all(f"{name}.{seed}.accuracy" in figures for seed in range(sizes.seeds)) for name in TITLES}
+    figures["titles"] = {name: title for name, title in TITLES.items() if whole[name]}
     pairs = [(arm, FULL) for arm in ARMS if arm != FULL] + [(f"{UNFILTERED}-rl", f"{FULL}-rl")]
     for first, second in [*pairs, (FULL, f"{FULL}-rl"), (UNFILTERED, f"{UNFILTERED}-rl")]:
-        found = curation_page.compared(figures, run, first, second)
-        figures |= {f"against.{second}.{first}.{key}": value for key, value in found.items()}
+        if whole[first] and whole[second]:
+            found = curation_page.compared(figures, run, first, second)
+            figures |= {f"against.{second}.{first}.{key}": value for key, value in found.items()}
     return figures
 
 

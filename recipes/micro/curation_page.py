@@ -97,12 +97,12 @@ filters and without each, written by
 
 The student is the base model ([micro.md](../micro.md)). Two teachers, the shipped checkpoints `sft` and `rl`, try
 every question once, greedily; they are often wrong. All arms choose among the same answers, and learn the same number
-of trajectories (`rows`, or what the smallest arm has) for the same number of steps; a seed has raw questions and held-
-out questions of its own. Reinforcement learning begins with the cold start of its arm; its questions are those in the
-window of the whole pipeline, or as many random ones. Held-out answers are greedy. Intervals of shares are 95 % Wilson
-intervals over the questions of all seeds, those of differences Newcombe's over the same questions, p is of McNemar's
-test; they know nothing of the spread between seeds, so the seeds stand beside them. A difference is called shown if
-its interval leaves out 0, p is below 0.05, and no seed points the other way. Settings: {settings}.
+of trajectories (`rows`, or what the smallest arm has) for the same number of steps; a seed has raw questions and
+held-out questions of its own. Reinforcement learning begins with the cold start of its arm; its questions are those in
+the window of the whole pipeline, or as many random ones. Held-out answers are greedy. Intervals of shares are 95 %
+Wilson intervals over the questions of all seeds, those of differences Newcombe's over the same questions, p is of
+McNemar's test; they know nothing of the spread between seeds, so the seeds stand beside them. A difference is called
+shown if its interval leaves out 0, p is below 0.05, and no seed points the other way. Settings: {settings}.
 
 ## What came out
 
@@ -168,6 +168,9 @@ def sentences(figures: Figures) -> Iterator[str]:
         seeds = ", ".join(f"{100 * change:+.1f}" for change in found["seeds"])
         same = f"; the same rows in {found['same']} of {figures['seeds']} seeds" if found["same"] else ""
         yield f"{models}: {said} ({measured}, n = {figures[prefix + 'n']}; seeds {seeds}{same})."
+    if empty := [seed for seed in range(figures["seeds"]) if not figures.get(f"funnel.{seed}.rl.train")]:
+        seeds = ", ".join(map(str, empty))
+        yield f"**No reinforcement learning**: the cold start left no question in the window (seed {seeds})."
 
 
 def _seeds(figures: Figures, model: str, what: str) -> list[Any]:

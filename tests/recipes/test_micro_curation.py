@@ -64,6 +64,7 @@ def figures(**models: list[float]) -> dict[str, Any]:
     for seed in range(2):
         out |= {f"funnel.{seed}.difficulty.rows_in": 20, f"funnel.{seed}.difficulty.rows_out": 16 + seed}
         out |= {f"funnel.{seed}.difficulty.dropped.too easy": 4 - seed, f"funnel.{seed}.sft.train": 10}
+        out[f"funnel.{seed}.rl.train"] = 3
         out |= {f"seconds.{seed}.benefit": 5.0, f"seconds.{seed}.a.sft": 7.0, f"seconds.{seed}.b.sft": 1.0}
     return out
 
@@ -110,6 +111,13 @@ def test_arms_with_the_same_rows_are_one_model(page, tmp_path):
     assert (against["same"], against["difference"], against["shown"]) == (2, 0, False)
     (sentence,) = page.sentences(found | {f"against.b.a.{key}": value for key, value in against.items()})
     assert "the same rows in every seed" in sentence
+
+
+def test_an_empty_window_is_told(page):
+    found = figures(a=[0.25, 0.5])
+    assert list(page.sentences(found)) == []
+    (sentence,) = page.sentences(found | {"funnel.1.rl.train": 0})
+    assert sentence.startswith("**No reinforcement learning**") and "(seed 1)" in sentence
 
 
 def test_the_page_has_every_figure(page, tmp_path):
