@@ -1,6 +1,6 @@
 """Measures the offline search: text against bm25s and tantivy in the same run, pictures against changed copies.
 
-    python benchmarks/search.py [--docs N] [--dense FOLDER] [--images N] [--pictures FOLDER] [--json FILE]
+    python benchmarks/search.py [--docs N] [--dense FOLDER] [--images N] [--pictures FOLDER] [--tower FOLDER]
 
 Needs bm25s and tantivy (the extra `dev`). Documents are made up (`search_data.py`), 20 to 60 words each, one in ten
 Chinese. Three kinds of queries, 200 each, five hits: `and` (three words of one document), `or` (four words as they are
@@ -11,7 +11,9 @@ eight readers too, each in its own way: bm25s holds its index in memory and stem
 Recall is over 500 questions about one document each: a third name it, a third describe it in its words, a third in
 others. With `--dense FOLDER` (a sentence-embedding model, such as all-MiniLM-L6-v2) also by meaning, and by both, over
 the first `--dense-docs` documents: embedding takes a hundred times as long as all the rest. Pictures come from
-`--pictures`, filled up with made ones; 300 of them are searched for after each change.
+`--pictures`, filled up with made ones; 300 of them are searched for after each change. Flags are the 194 of the micro
+world, those of one artist searched for among those of another, after the same changes. With `--tower FOLDER` (a Qwen-VL
+checkpoint) both are done again with its vision tower.
 
 Keys of the JSON file: `docs`, `build_s`, `file_mb`, `p50_ms_and`, `p95_ms_and`, ... `_or`, `_cjk` (eight readers),
 `alone_p95_ms_and`, ... (one reader); `cjk_found` (share of the queries whose first five hold the characters);
@@ -19,7 +21,8 @@ Keys of the JSON file: `docs`, `build_s`, `file_mb`, `p50_ms_and`, `p95_ms_and`,
 words alone, over the same documents); `bm25s_p95_ms_or`, `vs_bm25s`, the same of `tantivy` (p95, theirs over ours:
 above 1, ours is faster), `vs_bm25s_build` (theirs over ours, too); `images`, `images_real` (of `--pictures`),
 `image_recall1`, `image_recall5` (mean over pictures cropped, rescaled, saved as JPEG, recoloured), `image_ms` (median),
-`image_recalls` (first and first five, of every change).
+`image_recalls` (first and first five, of every change), `flag_recalls` (the same of flags); `tower_images_s` (to embed
+the pictures), `tower_recalls`, `tower_ms`, `tower_flag_recalls`.
 """
 
 import argparse
@@ -29,16 +32,21 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from foveal.micro.scenes import sprites
+from foveal.policy.tower import Tower
+from foveal.tools.base import ImageSearch
 from foveal.tools.search.dense import DenseText, embed_index
 from foveal.tools.search.embedding import Embedder
 from foveal.tools.search.image import ImageIndex, Picture
+from foveal.tools.search.pictures import EmbeddedImages, embed_pictures
 from foveal.tools.search.text import FILE, TextIndex
 from foveal.trajectory import ImageStore, SearchHit
 from search_data import CHANGES, COUNTED, Corpus, pictures
@@ -175,33 +183,55 @@ def recall(search: Callable[[str, int], Awaitable[list[SearchHit]]], corpus: Cor
     return mean(f"d/{one.answer}" in [hit.link for hit in asyncio.run(search(one.text, K))] for one in asked)
 
 
-def image_figures(folder: Path, source: Path | None, count: int) -> dict[str, Any]:
-    """Recall after each change, and the time of a search."""
+def image_figures(folder: Path, source: Path | None, count: int, tower: Path | None) -> dict[str, Any]:
+    """Recall after each change, of pictures and of flags, and the time of a search."""
     held, real = pictures(source, count)
-    index = ImageIndex.create(folder)
+    index = ImageIndex.create(folder / "images")
     index.add(Picture(f"{number}", image) for number, image in enumerate(held))
     sought = random.Random(2).sample(range(real or len(held)), min(SOUGHT, real or len(held)))
-    hits: dict[str, list[list[str]]] = {change: [] for change in CHANGES}
-    took = []
-    for number in sought:
-        for change, apply in CHANGES.items():
-            query = apply(held[number], random.Random(number))
-            start = time.perf_counter()
-            found = asyncio.run(index.search(query, K, ImageStore()))
-            took.append(time.perf_counter() - start)
-            hits[change].append([hit.title for hit in found])
-    at = {
-        change: [mean(str(number) in titles[:k] for number, titles in zip(sought, found, strict=True)) for k in (1, K)]
-        for change, found in hits.items()
-    }
-    return {
+    queries = {number: held[number] for number in sought}
+    drawn, other = sprites("scene"), sprites("index")
+    flags = ImageIndex.create(folder / "flags")
+    flags.add(Picture(f"{number}", other[code]) for number, code in enumerate(sorted(other)))
+    flag_queries = {number: drawn[code] for number, code in enumerate(sorted(drawn))}
+    recalls, took = image_recalls(index, queries)
+    figures: dict[str, Any] = {
         "images": len(held),
         "images_real": real,
-        "image_recall1": mean(at[change][0] for change in COUNTED),
-        "image_recall5": mean(at[change][1] for change in COUNTED),
-        "image_ms": quantile(took, 0.5),
-        "image_recalls": {change: [round(share, 3) for share in shares] for change, shares in at.items()},
+        "image_recall1": mean(recalls[change][0] for change in COUNTED),
+        "image_recall5": mean(recalls[change][1] for change in COUNTED),
+        "image_ms": took,
+        "image_recalls": recalls,
+        "flag_recalls": image_recalls(flags, flag_queries)[0],
     }
+    if tower is not None:
+        embedder = Tower(tower)
+        start = time.perf_counter()
+        embed_pictures(folder / "images", embedder)
+        figures["tower_images_s"] = time.perf_counter() - start
+        embed_pictures(folder / "flags", embedder)
+        seen = EmbeddedImages(folder / "images", embedder)
+        figures["tower_recalls"], figures["tower_ms"] = image_recalls(seen, queries)
+        figures["tower_flag_recalls"], _ = image_recalls(EmbeddedImages(folder / "flags", embedder), flag_queries)
+    return figures
+
+
+def image_recalls(
+    index: ImageSearch, sought: Mapping[int, Image.Image]
+) -> tuple[dict[str, tuple[float, float]], float]:
+    """Share of the pictures found first and among the first five after each change; median milliseconds of a search."""
+    found: dict[str, tuple[float, float]] = {}
+    took = []
+    for change, apply in CHANGES.items():
+        places = []
+        for number, picture in sought.items():
+            query = apply(picture, random.Random(number))
+            start = time.perf_counter()
+            hits = [hit.title for hit in asyncio.run(index.search(query, K, ImageStore()))]
+            took.append(time.perf_counter() - start)
+            places.append(hits.index(str(number)) if str(number) in hits else K)
+        found[change] = (round(mean(place < 1 for place in places), 3), round(mean(place < K for place in places), 3))
+    return found, quantile(took, 0.5)
 
 
 def main() -> None:
@@ -210,6 +240,7 @@ def main() -> None:
     parser.add_argument("--docs", type=int, default=50_000, help="documents, at least 1000")
     parser.add_argument("--images", type=int, default=1_000, help="pictures, at least 10")
     parser.add_argument("--pictures", type=Path, help="a folder of pictures that are searched for")
+    parser.add_argument("--tower", type=Path, help="a checkpoint folder whose vision tower describes pictures, too")
     parser.add_argument("--dense", type=Path, help="a folder with a sentence-embedding model")
     parser.add_argument("--dense-docs", type=int, default=5_000, help="documents that are embedded")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -228,7 +259,7 @@ def main() -> None:
         print("bm25s and tantivy", flush=True)
         figures |= compared(corpus, ours, folder / "tantivy")
         print("pictures", flush=True)
-        figures |= image_figures(folder / "images", arguments.pictures, arguments.images)
+        figures |= image_figures(folder, arguments.pictures, arguments.images, arguments.tower)
     for key, value in figures.items():
         print(f"{key:20} {value if isinstance(value, dict) else f'{value:g}'}")
     if arguments.json:
