@@ -23,6 +23,10 @@ def test_a_live_provider_stands_in_for_an_index(tmp_path):
     tools = open_tools(ToolSettings.model_validate({"code": False, "live": live}), 3).tools
     assert tools.offered == ("search", "image_search") and tools.text is not None
     assert [hit.title for hit in asyncio.run(tools.text.search("capital of France", 3))] == ["Paris"]
+    assert tools.k == 5
+    assert open_tools(ToolSettings.model_validate({"code": False, "live": {**live, "k": 9}}), 3).tools.k == 9
+    with pytest.raises(ValidationError, match="set live.k"):
+        ToolSettings.model_validate({"hits": 9, "live": live})
     with pytest.raises(ValidationError, match="by index or live"):
         ToolSettings.model_validate({"search": str(tmp_path), "live": live})
     assert json.loads(ToolSettings.model_validate({"live": live}).model_dump_json())["live"]["provider"] == "command"

@@ -45,6 +45,7 @@ def open_tools(
     """
     text: TextSearch | None = None
     image: ImageSearch | None = None
+    k = settings.hits
     if settings.search is not None:
         text, image = open_index(settings.search)
         if settings.dense is not None:
@@ -57,9 +58,9 @@ def open_tools(
             image = EmbeddedImages(settings.search, open_tower(settings.tower))
     elif settings.live is not None:
         live = open_live(settings.live, os.environ)
-        text, image = live.text, live.images
+        text, image, k = live.text, live.images, settings.live.k
     sandbox = None
     if settings.code:
         sandbox = LocalSandbox(max_sessions=sessions, unsafe_allow_unsandboxed=settings.unsafe_allow_unsandboxed)
     visitor = None if settings.visit is None else open_visitor(settings.visit)
-    return OpenedTools(Tools(code=sandbox, text=text, image=image, k=settings.hits, visitor=visitor), sandbox)
+    return OpenedTools(Tools(code=sandbox, text=text, image=image, k=k, visitor=visitor), sandbox)

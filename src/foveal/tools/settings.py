@@ -25,7 +25,7 @@ class ToolSettings(Settings):
     visit: VisitSettings | None = Field(None, exclude_if=lambda value: value is None)
     """Offers to read pages of the web (docs/search.md); off unless this table is there."""
     hits: int = Field(5, ge=1)
-    """Hits of one search."""
+    """Hits of one search in the index; `live.k` says it of a live provider."""
     unsafe_allow_unsandboxed: bool = False
     """Run the model's code with all rights of this program if the machine offers no isolation."""
 
@@ -33,6 +33,8 @@ class ToolSettings(Settings):
     def _one_search(self) -> Self:
         if self.search is not None and self.live is not None:
             raise ValueError("search is by index or live: leave out search, or live")
+        if self.live is not None and self.hits not in (5, self.live.k):
+            raise ValueError("hits is about an index folder: set live.k in its place")
         if self.dense is not None and self.search is None:
             raise ValueError("dense is about an index folder: set search, or leave it out")
         if self.tower is not None and self.search is None:
