@@ -25,7 +25,7 @@ def test_a_live_provider_stands_in_for_an_index(tmp_path):
     assert [hit.title for hit in asyncio.run(tools.text.search("capital of France", 3))] == ["Paris"]
     assert tools.k == 5
     assert open_tools(ToolSettings.model_validate({"code": False, "live": {**live, "k": 9}}), 3).tools.k == 9
-    with pytest.raises(ValidationError, match="set live.k"):
+    with pytest.raises(ValidationError, match=r"set live\.k"):
         ToolSettings.model_validate({"hits": 9, "live": live})
     with pytest.raises(ValidationError, match="by index or live"):
         ToolSettings.model_validate({"search": str(tmp_path), "live": live})
