@@ -276,10 +276,25 @@ def test_what_else_is_not_the_same_is_named(saved):
     prompts = {"with-tools": "a", "without-tools": "a"}
     one = header(1, "with-tools", "without-tools", prompts=prompts)
     first = saved(one, "a", with_tools=rows, without_tools=rows)
-    other = header(1, policy="q", temperature=1.0, judge="j", title="other", prompts={"with-tools": "b", "blind": "c"})
+    other = header(
+        1,
+        tools={"offered": ["code"], "index": "x"},
+        pictures_sha256="x",
+        policy="q",
+        temperature=1.0,
+        judge="j",
+        title="other",
+        prompts={"with-tools": "b", "blind": "c"},
+    )
     second = saved(other, "b", with_tools=rows)
-    assert compare_runs(first, second).differ == ("temperature", "policy", "judge", "prompts")
-    assert compare_runs(first / "without-tools", second).differ == ("temperature", "policy", "judge", "prompts")
+    assert compare_runs(first, second).differ == ("temperature", "policy", "tools.index", "judge", "prompts")
+    assert compare_runs(first / "without-tools", second).differ == (
+        "temperature",
+        "policy",
+        "tools.index",
+        "judge",
+        "prompts",
+    )
     assert compare_runs(first / "without-tools", first).differ == ()
 
 
@@ -288,6 +303,16 @@ def test_other_questions_of_the_same_name_are_refused(saved):
     other = one.model_copy(update={"question": one.question.model_copy(update={"gold": ("y",)})})
     with pytest.raises(InputError, match="question a is another one"):
         compare_runs(saved(header(1), "a", with_tools=[one]), saved(header(1), "b", with_tools=[other]))
+    shown = [answered("a", picture="a")]
+    first = saved(header(1, "with-tools", "blind"), "e", with_tools=shown, blind=[one])
+    for other in ([answered("a", picture="b")], [one]):
+        second = saved(
+            header(1, "with-tools", "blind"), f"f{len(other[0].question.images)}", with_tools=other, blind=[one]
+        )
+        with pytest.raises(InputError, match="question a is another one"):
+            compare_runs(first, second)
+        assert compare_runs(first / "blind", second).comparison.n == 1
+        assert compare_runs(second, first / "blind").comparison.n == 1
     with pytest.raises(InputError, match="no questions"):
         compare_runs(saved(header(1), "c", with_tools=[one]), saved(header(1), "d", with_tools=[answered("b")]))
 

@@ -6,6 +6,7 @@ import itertools
 import json
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from PIL import Image
 from foveal.bench.blank import GREY, TEXT
 from foveal.bench.catalogue import BENCHMARKS
 from foveal.bench.figures import draw
-from foveal.bench.header import note_code, read_header
+from foveal.bench.header import differences, note_code, read_header
 from foveal.bench.report import notes
 from foveal.bench.run import Plan, Who, modes, plan, read_failures, run
 from foveal.bench.scores import how, regrade
@@ -147,10 +148,11 @@ def world(data, tmp_path):
 
     class World:
         shell, search, folder = Shell(), Search(), tmp_path / "run"
+        searched: ClassVar = {"index": "1" * 64}
         benchmark = BENCHMARKS["realx"]
 
         def who(self, model, judge=None):
-            tools = Tools(code=self.shell, text=self.search)
+            tools = Tools(code=self.shell, text=self.search, searched=self.searched)
             return Who(model, tools, "a test", FOVEAL, FOVEAL, judge, None, None)
 
         def __call__(self, model, judge=None, **changes):
@@ -297,6 +299,21 @@ def test_other_settings_are_refused(world, data):
         with pytest.raises(ConfigError, match=said):
             world(model, **changes)
     assert world(Model(), n=3, concurrency=5, price={"prompt": 1.0}, blind=True)[1]["blind_n"] == 3
+    world.searched = {"index": "2" * 64}
+    with pytest.raises(ConfigError, match=r'settings: tools\.index was "1111'):
+        world(Model(), n=3)
+    world.searched = {}
+    with pytest.raises(ConfigError, match=r'settings: tools\.index was "1111'):
+        world(Model(), n=3)
+    world.searched = {"index": "1" * 64}
+    pictures = {file: file.read_bytes() for file in (data / "images").iterdir()}
+    for file in pictures:
+        Image.new("RGB", (48, 40), "white").save(file)
+    with pytest.raises(ConfigError, match="settings: pictures_sha256 was"):
+        world(Model(), n=3)
+    for file, content in pictures.items():
+        file.write_bytes(content)
+    assert world(Model(), n=3)[0]["with-tools"].made == 0
     rows = (data / "realx.jsonl").read_text()
     (data / "realx.jsonl").write_text(rows.replace("What is the", "Which is the"))
     with pytest.raises(ConfigError, match="questions_sha256 was"):
@@ -304,6 +321,36 @@ def test_other_settings_are_refused(world, data):
     (world.folder / "bench.json").write_text('{"version": 2}')
     with pytest.raises(RecordError, match="cannot be read"):
         world(Model(), n=3)
+
+
+def test_a_run_of_an_older_foveal_goes_on_and_is_bound_from_then_on(world):
+    world(Model(), n=3)
+    file = world.folder / "bench.json"
+    head = json.loads(file.read_text())
+    del head["pictures_sha256"], head["tools"]["index"]
+    file.write_text(json.dumps(head))
+    assert draw(world.folder).figures["n"] == 3
+    assert asyncio.run(regrade(world.folder / "with-tools", world.benchmark, None, every=True)) == 0
+    older = read_header(world.folder)
+    assert world(Model(), n=3)[0]["with-tools"].made == 0
+    newer = read_header(world.folder)
+    assert newer.tools["index"] == "1" * 64 and newer.pictures_sha256 is not None
+    assert differences(older, newer) == differences(newer, older) == ["tools.index"]
+    world.searched = {"index": "2" * 64}
+    with pytest.raises(ConfigError, match=r"tools\.index was"):
+        world(Model(), n=3)
+
+
+def test_pictures_of_questions_that_are_not_asked_do_not_bind(data):
+    def drawn(**changes) -> Plan:
+        return plan(BENCHMARKS["realx"], BenchSettings.model_validate({"policy": "p", "data": data, **changes}))
+
+    before = {n: drawn(n=n) for n in range(1, 7)}
+    Image.new("RGB", (48, 40), "white").save(data / "images" / "1.png")  # of realx-0 and realx-1
+    after = {n: drawn(n=n) for n in range(1, 7)}
+    changed = {n for n in before if before[n] != after[n]}
+    assert changed == {n for n in before if {"realx-0", "realx-1"} & before[n].ids} and changed != before.keys()
+    assert all(before[n].sha256 == after[n].sha256 for n in before)
 
 
 def test_one_process_at_a_time(world):

@@ -281,6 +281,13 @@ def test_a_benchmark_that_searches_wants_to_know_where(world, tmp_path, capsys):
     assert (code, figures["accuracy"], figures["axis.search.accuracy"]) == (0, 1.0, 1.0)
     header = json.loads((run / "bench.json").read_text())
     assert header["tools"]["search"] is not None and header["tools_why"].startswith("chosen by hand")
+    given += ["--tools.search", str(index), "--tools.offer", fix]
+    (tmp_path / "texts" / "boards.md").write_text("# Boards\n\nOn board 3 is a C.\n")
+    with pytest.raises(SystemExit):
+        main(["index", "build", str(tmp_path / "texts"), "--out", str(index)])
+    capsys.readouterr()
+    assert command(*given, folder=tmp_path)[0] == 2
+    assert f'tools.index was "{header["tools"]["index"]}"' in capsys.readouterr().err
 
 
 def test_the_list_of_benchmarks(tmp_path, capsys):

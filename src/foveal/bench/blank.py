@@ -25,7 +25,9 @@ class BlankTools(Tools):
     """
 
     def __init__(self, tools: Tools):
-        super().__init__(tools.code, tools.text, tools.image, tools.k, tools.max_image_searches, tools.visitor)
+        super().__init__(
+            tools.code, tools.text, tools.image, tools.k, tools.max_image_searches, tools.visitor, tools.searched
+        )
 
     def describe(self) -> dict[str, JsonValue]:
         """What a trajectory records about its tools."""

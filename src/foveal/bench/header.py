@@ -6,6 +6,7 @@ version of the code, further modes) may change, and is kept, too.
 
 import json
 import subprocess
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -21,9 +22,13 @@ from foveal.trajectory import Record
 FILE = "bench.json"
 
 _BINDING = (
-    "benchmark", "questions_sha256", "n", "repeats", "seed", "temperature", "policy", "profile", "suffix",
-    "thumbnails", "tools", "limits",
+    "benchmark", "questions_sha256", "pictures_sha256", "n", "repeats", "seed", "temperature", "policy", "profile",
+    "suffix", "thumbnails", "limits",
 )  # fmt: skip
+"""And every field of `tools`."""
+
+_LATER = ("pictures_sha256", "tools.index", "tools.live", "tools.pages")
+"""What was not always written down: an older run goes on without, and is bound from then on."""
 
 
 class Code(Record):
@@ -51,6 +56,8 @@ class Header(Record):
     """Rows there that could not become questions."""
     questions_sha256: str
     """Of ids, texts and accepted answers of the questions that are asked."""
+    pictures_sha256: str | None = None
+    """Of the files of their pictures; None in older runs."""
     n: int
     """Questions that are asked."""
     repeats: int
@@ -66,7 +73,7 @@ class Header(Record):
     suffix: str
     """Put behind every question."""
     tools: dict[str, JsonValue]
-    """What is offered, and where is searched."""
+    """What is offered, and where is searched: `index` is a fingerprint of the index folder."""
     tools_why: str
     """Why these tools are on."""
     limits: dict[str, JsonValue]
@@ -83,8 +90,13 @@ class Header(Record):
     """Every version that asked or scored, in order."""
 
 
-def begin(folder: Path, header: Header) -> Header:
+def begin(folder: Path, header: Header, mended: bool = False) -> Header:
     """Write the header of a run, or make sure that the run in the folder began with the same settings.
+
+    Args:
+        folder: Of the run.
+        header: As it would be now.
+        mended: Whether pictures of the data may have changed, because some could not be read before.
 
     Returns:
         The header as it stands in the folder now.
@@ -95,7 +107,7 @@ def begin(folder: Path, header: Header) -> Header:
         InputError: The folder cannot be written.
     """
     if (folder / FILE).exists():
-        header = _joined(folder, read_header(folder), header)
+        header = _joined(folder, read_header(folder), header, ("pictures_sha256",) if mended else ())
     write_whole(folder / FILE, header.model_dump_json(indent=2) + "\n")
     return header
 
@@ -123,8 +135,15 @@ def read_header(folder: Path) -> Header:
 
 
 def differences(first: Header, second: Header) -> list[str]:
-    """Names of the settings in which two runs differ, the judge and the prompts of common modes too."""
-    found = [name for name in (*_BINDING, "judge") if getattr(first, name) != getattr(second, name)]
+    """Names of the settings in which two runs differ, the judge and the prompts of common modes too.
+
+    Pictures that an older run did not write down are left out: only its answers tell which they were.
+    """
+    ours, theirs = _binding(first), _binding(second)
+    found = [name for name in dict.fromkeys((*ours, *theirs)) if ours.get(name) != theirs.get(name)]
+    found += ["judge"] if first.judge != second.judge else []
+    if first.pictures_sha256 is None or second.pictures_sha256 is None:
+        found = [name for name in found if name != "pictures_sha256"]
     common = first.prompts.keys() & second.prompts.keys()
     return [*found, *(["prompts"] if any(first.prompts[mode] != second.prompts[mode] for mode in common) else [])]
 
@@ -146,8 +165,21 @@ def code_version() -> Code:
     return Code(since=datetime.now(UTC).isoformat(timespec="seconds"), foveal=__version__, commit=_commit())
 
 
-def _joined(folder: Path, old: Header, new: Header) -> Header:
-    was = {name: getattr(old, name) for name in _BINDING if getattr(old, name) != getattr(new, name)}
+def _binding(header: Header) -> dict[str, JsonValue]:
+    """The settings under which a run goes on, by name."""
+    about = {name: getattr(header, name) for name in _BINDING}
+    return {**about, **{f"tools.{name}": value for name, value in header.tools.items()}}
+
+
+def _joined(folder: Path, old: Header, new: Header, free: Collection[str]) -> Header:
+    before, now = _binding(old), _binding(new)
+    was = {
+        name: before.get(name)
+        for name in dict.fromkeys((*before, *now))
+        if before.get(name) != now.get(name)
+        and name not in free
+        and (before.get(name) is not None or name not in _LATER)
+    }
     was |= {f"prompt {mode}": old.prompts[mode] for mode in old.prompts if old.prompts[mode] != new.prompts.get(mode)
             and mode in new.prompts}  # fmt: skip
     if old.judge is not None and new.judge != old.judge:

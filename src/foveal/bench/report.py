@@ -93,6 +93,8 @@ def facts(header: Header) -> list[tuple[str, str]]:
     limits = ", ".join(f"{name} {value}" for name, value in header.limits.items() if name != "max_image_pixels")
     offered = header.tools.get("offered")
     where = [f"{name} in {header.tools[name]}" for name in ("search", "image_search") if header.tools.get(name)]
+    if index := header.tools.get("index"):
+        where.append(f"index with SHA-256 {str(index)[:12]}")
     named = [str(name) for name in offered] if isinstance(offered, list) else []
     return [
         ("policy", f"{header.policy}, temperature {header.temperature:g}, seed {header.seed}"),

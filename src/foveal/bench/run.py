@@ -10,11 +10,12 @@ A killed run goes on where it was. What failed is no answer: it is told, and ask
 seeds of a question, so that they differ in nothing but what their name says.
 """
 
+import bisect
 import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from foveal.bench.benchmark import Benchmark
 from foveal.bench.blank import BlankTools
 from foveal.bench.header import Header, begin, code_version
 from foveal.bench.loading import Problem, load
-from foveal.bench.rows import Item
+from foveal.bench.rows import Item, Picture
 from foveal.bench.scores import infrastructure, regrade, scorer
 from foveal.bench.settings import BenchSettings, Mode
 from foveal.config import Limits
@@ -56,6 +57,8 @@ class Plan(NamedTuple):
     """Rows of the data that could not become questions."""
     sha256: str
     """Of ids, texts and accepted answers of the planned questions, in the order of the data."""
+    pictures_sha256: str
+    """Of the files of their pictures, in the same order."""
 
 
 class Who(NamedTuple):
@@ -99,14 +102,37 @@ def plan(benchmark: Benchmark, settings: BenchSettings) -> Plan:
         MissingDependency: A package that reads the data is not installed.
     """
     problems: list[Problem] = []
-    lines = {
-        item.id: json.dumps([item.id, item.text, list(item.gold)])
-        for item in load(benchmark, settings.data, problems.append)
-    }
-    drawn = sorted(lines, key=lambda name: lot(settings.seed, "bench", name))[: settings.n]
-    chosen = frozenset(drawn)
-    digest = hashlib.sha256("\n".join(line for name, line in lines.items() if name in chosen).encode())
-    return Plan(chosen, len(lines), tuple(problems), digest.hexdigest())
+    lines: dict[str, str] = {}
+    shown: dict[str, list[str]] = {}
+    drawn: list[tuple[float, str]] = []  # those chosen so far, by lot: the pictures of all others need not be read
+    files: dict[Path, str] = {}
+    for item in load(benchmark, settings.data, problems.append):
+        lines[item.id] = json.dumps([item.id, item.text, list(item.gold)])
+        bisect.insort(drawn, (lot(settings.seed, "bench", item.id), item.id))
+        last = drawn.pop()[1] if settings.n is not None and len(drawn) > settings.n else None
+        if last != item.id:
+            shown[item.id] = [_picture_sha256(picture, files) for picture in item.pictures]
+            shown.pop(last or "", None)
+    asked = (line for name, line in lines.items() if name in shown)
+    hashes = _sha256(asked), _sha256(map(json.dumps, shown.values()))
+    return Plan(frozenset(shown), len(lines), tuple(problems), *hashes)
+
+
+def _sha256(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _picture_sha256(picture: Picture, known: dict[Path, str]) -> str:
+    """Of the file; many questions may share one."""
+    if isinstance(picture, bytes):
+        return hashlib.sha256(picture).hexdigest()
+    if picture not in known:
+        try:
+            with picture.open("rb") as file:
+                known[picture] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            known[picture] = "unreadable"  # told when its question is asked
+    return known[picture]
 
 
 def modes(settings: BenchSettings, tools: Tools) -> tuple[Mode, ...]:
@@ -134,6 +160,7 @@ def head(benchmark: Benchmark, settings: BenchSettings, questions: Plan, who: Wh
         items=questions.items,
         left_out=len(questions.problems),
         questions_sha256=questions.sha256,
+        pictures_sha256=questions.pictures_sha256,
         n=len(questions.ids),
         repeats=settings.repeats,
         seed=settings.seed,
@@ -189,7 +216,8 @@ async def run(
         RecordError: Another process is writing to it.
         IsolationError: The tools have code, and this machine cannot isolate it.
     """
-    begin(folder, head(benchmark, settings, questions, who))
+    unread = any(failure.kind == "data" for failure in read_failures(folder))
+    begin(folder, head(benchmark, settings, questions, who), mended=unread)
     progress: dict[Mode, Progress] = {}
     for mode in modes(settings, who.tools):
         progress[mode] = await _ask(benchmark, settings, questions, who, folder, mode, partial(on_done, mode))

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from PIL import Image
@@ -50,6 +50,7 @@ class Tools:
         k: Hits of one search.
         max_image_searches: Image searches in one trajectory; None is no limit.
         visitor: Reader of pages.
+        searched: What else a trajectory records about where is searched (`foveal.tools.searched`).
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class Tools:
         k: int = 5,
         max_image_searches: int | None = None,
         visitor: Visitor | None = None,
+        searched: Mapping[str, JsonValue] | None = None,
     ):
         self.code, self.text, self.image, self.visitor = code, text, image, visitor
         self.k = k
         self.max_image_searches = max_image_searches
+        self.searched = dict(searched or {})
 
     @property
     def offered(self) -> tuple[str, ...]:
@@ -80,6 +83,7 @@ class Tools:
             "k": self.k,
             "max_image_searches": self.max_image_searches,
             **({"visit": self.visitor.name} if self.visitor else {}),
+            **self.searched,
         }
 
     async def open(
