@@ -135,6 +135,19 @@ def test_vectors_go_with_their_documents_and_new_ones_are_asked_for(folder, mode
     assert "new" in found(DenseText(folder, embedder), "zebra")
 
 
+def test_a_document_that_took_the_number_of_another_is_not_found_by_its_vector(folder, model):
+    embedder = Embedder(model)
+    embed_index(folder, embedder)
+    search = DenseText(folder, embedder, words=False)
+    index = TextIndex.open(folder)
+    index.remove(["4"])
+    index.add([Document("new", "zebra " * 40, origin="new")])
+    assert "new" not in found(search, "stripes water a")
+    embed_index(folder, embedder)
+    assert "new" not in found(search, "stripes water a"), "another vector than was read"
+    assert "new" in found(DenseText(folder, embedder, words=False), "zebra")
+
+
 def test_vectors_of_another_model_are_refused_and_replaced(folder, model, tmp_path):
     embed_index(folder, Embedder(model))
     (tmp_path / "other").mkdir()

@@ -1,8 +1,10 @@
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -125,10 +127,28 @@ def test_index_of_an_earlier_version_without_looks_is_taken_up(source, out):
 def test_what_was_taken_of_a_faulty_file_goes_with_it(source, out, find):
     (source / "notes" / "deep" / "list.jsonl").write_text('{"text": "striped legs"}\nno JSON\n')
     assert build_index(source, out).skipped
-    assert index_stats(out).pending == 1
     (source / "notes" / "deep" / "list.jsonl").unlink()
     assert build_index(source, out) == (1, 2, 0, 3, 1, ())
     assert find(open_index(out).text, "legs") == []
+
+
+def test_what_was_taken_of_a_faulty_file_stays_as_it_is_and_its_faults_are_told_again(source, out):
+    def rows():
+        with closing(sqlite3.connect(out / "text.db")) as connection:
+            return connection.execute("select id, origin from documents order by id").fetchall()
+
+    faulty = source / "notes" / "deep" / "list.jsonl"
+    faulty.write_text('{"text": "striped legs"}\nno JSON\n{"text": 5}\n')
+    (source / "latin.txt").write_bytes(b"\xff")
+    first, held = build_index(source, out), rows()
+    assert [path for path, _ in first.skipped].count("notes/deep/list.jsonl") == 1
+    for step in (str, lambda: faulty.touch()):
+        step()
+        again = build_index(source, out)
+        assert sorted(again.skipped) == sorted(first.skipped) and rows() == held
+    assert index_stats(out).pending == 1, "nothing was taken of the other one: it is read again"
+    faulty.write_text('{"text": "striped legs"}\n')
+    assert [path for path, _ in build_index(source, out).skipped] == ["latin.txt"]
 
 
 @pytest.fixture

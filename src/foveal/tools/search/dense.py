@@ -79,22 +79,12 @@ class DenseText:
         if not query.strip() or k < 1:
             return []
         with reading(self._path) as connection:
-            lists: list[Iterable[int]] = [self._by_meaning(query)]
+            near = self._vectors.nearest(self._embedder.embed([query])[0], DEPTH)
+            lists: list[Iterable[int]] = [[row for row, _ in near if self._vectors.holds(connection, row)]]
             if self._words:
                 lists.append(TextIndex.ranked(connection, terms(query), DEPTH))
             best = sorted(fused(lists).items(), key=lambda item: (-item[1], item[0]))[:k]
-            return [
-                shown_hit(connection, terms(query), row, score)
-                for row, score in best
-                if self._is_there(connection, row)
-            ]
-
-    def _by_meaning(self, query: str) -> list[int]:
-        return [row for row, _ in self._vectors.nearest(self._embedder.embed([query])[0], DEPTH)]
-
-    def _is_there(self, connection: sqlite3.Connection, row: int) -> bool:
-        """A document may have gone since the vectors were read."""
-        return connection.execute("select 1 from documents where id = ?", (row,)).fetchone() is not None
+            return [shown_hit(connection, terms(query), row, score) for row, score in best]
 
 
 def fused(lists: Iterable[Iterable[int]]) -> dict[int, float]:

@@ -45,7 +45,7 @@ class Stats(NamedTuple):
     folders: dict[str, int]
     """Files indexed of each folder, by its name; empty for an index that was made without one, in Python."""
     pending: int
-    """Files that the next build reads whatever they look like: they had faults, or a build was killed."""
+    """Files that the next build reads whatever they look like: nothing could be read of them, or a build was killed."""
 
 
 def open_index(folder: Path) -> Indexes:
@@ -183,8 +183,17 @@ def _update(walk: Walk, source: Path, out: Path, stamps: Stamps, now: float) -> 
         if not any(out.iterdir()):
             out.rmdir()
         raise _nothing(source, walk.skipped)
-    for path, _ in walk.skipped[found:]:
-        after[path] = Stamp("")  # to be read again, and known: what was taken of it must go when the file goes
+    taken = TextIndex.open(out).origins() if documents else set()
+    faults: dict[str, list[str]] = {}
+    for path, reason in walk.skipped[found:]:
+        faults.setdefault(path, []).append(reason)
+    for path, reasons in faults.items():
+        # Nothing was taken: it may be readable the next time, as a PDF is once pypdf is installed. Else it stays as it
+        # is until it changes: to take it out and in again would lose its vectors.
+        after[path] = after[path]._replace(faults=tuple(reasons)) if path in taken else Stamp("")
+    for file in files:
+        if file.origin in after and file.origin not in stale:
+            walk.skipped += [Skipped(file.origin, reason) for reason in after[file.origin].faults]
     write_stamps(out, stamps.with_files(source.name, after))
     return Built(documents, pictures, len(changed), len(after) - len(changed), len(gone), tuple(walk.skipped))
 

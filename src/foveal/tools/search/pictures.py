@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from foveal.errors import SearchError
+from foveal.tools.search.database import reading
 from foveal.tools.search.image import FILE, ImageIndex, picture_hits, read_thumbnail, shrunk
 from foveal.tools.search.vectors import Array, Model, read_vectors, store_vectors
 from foveal.trajectory import ImageStore, SearchHit
@@ -83,7 +85,11 @@ class EmbeddedImages:
         if k < 1 or not self._vectors.ids:
             return []
         query = _units(self._embedder, [shrunk(image)])[0]
-        return picture_hits(self._path, self._vectors.nearest(query, k), images)
+        near = self._vectors.nearest(query, k)
+        with reading(self._path) as connection:
+            if not all(self._vectors.holds(connection, row) for row, _ in near):
+                raise SearchError(f"index file {self._path} was changed while it was open", "open the index anew")
+        return picture_hits(self._path, near, images)
 
 
 def _units(embedder: PictureEmbedder, pictures: Sequence[Image.Image]) -> Array:

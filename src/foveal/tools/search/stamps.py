@@ -26,6 +26,8 @@ class Stamp(NamedTuple):
     """Empty while a build is under way that will read the file, or was killed."""
     look: str = ""
     """Empty if it is not known, or not to be trusted."""
+    faults: tuple[str, ...] = ()
+    """What of the file could not be read, though the rest is indexed: told again at every build."""
 
 
 class Stamps(NamedTuple):
@@ -82,7 +84,8 @@ def make_stamp(file: File, known: Stamp | None, now: float) -> Stamp:
         raise ValueError(f"cannot be read: {error.strerror}") from error
     digest.update(caption)
     fresh = max(about.st_mtime, about.st_ctime) > now - SETTLED
-    return Stamp(digest.hexdigest(), "" if fresh else look)
+    stamp = digest.hexdigest()
+    return Stamp(stamp, "" if fresh else look, known.faults if known is not None and known.stamp == stamp else ())
 
 
 def read_stamps(out: Path) -> Stamps | None:
@@ -125,12 +128,18 @@ def write_stamps(out: Path, stamps: Stamps) -> None:
 
 
 def _joined(held: dict[str, Any]) -> dict[str, Stamp]:
-    looks = dict(held.get("looks", {}))
-    return {str(origin): Stamp(str(stamp), str(looks.get(origin, ""))) for origin, stamp in held["files"].items()}
+    looks, faults = dict(held.get("looks", {})), dict(held.get("faults", {}))
+    return {
+        str(origin): Stamp(str(stamp), str(looks.get(origin, "")), tuple(map(str, faults.get(origin, ()))))
+        for origin, stamp in held["files"].items()
+    }
 
 
 def _parted(files: dict[str, Stamp]) -> dict[str, Any]:
-    return {
+    parted: dict[str, Any] = {
         "files": {origin: one.stamp for origin, one in files.items()},
         "looks": {origin: one.look for origin, one in files.items() if one.look},
     }
+    if faults := {origin: one.faults for origin, one in files.items() if one.faults}:
+        parted["faults"] = faults
+    return parted

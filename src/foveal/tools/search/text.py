@@ -104,6 +104,11 @@ class TextIndex:
         with reading(self._path) as connection:
             return int(connection.execute("select count(*) from documents").fetchone()[0])
 
+    def origins(self) -> set[str]:
+        """The files that documents were read from."""
+        with reading(self._path) as connection:
+            return {origin for (origin,) in connection.execute("select distinct origin from documents")}
+
     def add(self, documents: Iterable[Document]) -> int:
         """Add documents to those that are there: all of them, or none if the iterable or SQLite raises.
 

@@ -5,6 +5,7 @@ half an index would be searched in silence. All vectors are held in memory and c
 is exact and quick to a million.
 """
 
+import bisect
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,8 +39,16 @@ class Vectors(NamedTuple):
     """All vectors of an index."""
 
     ids: list[int]
+    """In order."""
     matrix: Array
     """(ids, size)."""
+
+    def holds(self, connection: sqlite3.Connection, row: int) -> bool:
+        """Whether a row still has the vector that was read; it may have gone since, and another have its number."""
+        found = connection.execute("select vector from vectors where id = ?", (row,)).fetchone()
+        place = bisect.bisect_left(self.ids, row)
+        known = place < len(self.ids) and self.ids[place] == row
+        return known and found is not None and found[0] == self.matrix[place].astype("<f2").tobytes()
 
     def nearest(self, query: Array, k: int) -> list[tuple[int, float]]:
         """The ids of the `k` vectors with the greatest product with the query, best first, and the products."""
