@@ -230,6 +230,10 @@ def test_folders_that_cannot_be_used_are_refused_with_the_reason(tiny_checkpoint
         TransformersPolicy(tmp_path)
     folder = tmp_path / "no-weights"
     shutil.copytree(tiny_checkpoint, folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:5000])  # a copy that was broken off
+    with pytest.raises(PolicyError, match="cannot be loaded"):
+        TransformersPolicy(folder, device="cpu")
     (folder / "model.safetensors").unlink()
     with pytest.raises(PolicyError, match="cannot be loaded"):
         TransformersPolicy(folder)

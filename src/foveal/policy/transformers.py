@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
@@ -61,7 +62,7 @@ def load_model(folder: Path, device: str = "auto", dtype: str = "auto") -> Any:
         model, info = loaded[0].to(device), loaded[1]
     except torch.OutOfMemoryError as error:
         raise PolicyError(f"the model of {folder} does not fit on {device}", "use device='cpu'") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise PolicyError(
             f"the model of {folder} cannot be loaded: {error}", "copy it again, or write it with save_pretrained"
         ) from error
