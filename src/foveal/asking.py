@@ -57,6 +57,12 @@ class Attempt(NamedTuple):
         return f"{self.question}/{self.number}"
 
 
+def seed_of(seed: int, policy: Policy, trajectory: str) -> int:
+    """The seed of an attempt, which follows from that of the settings, from who is asked, and from its id."""
+    digest = hashlib.sha256(f"{seed}\0{policy.name}\0{trajectory}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1  # some endpoints take 32 bits with a sign
+
+
 def endpoint_failed(trajectory: Trajectory) -> str | None:
     """Why the model or its endpoint gave no answer, right or wrong; None if there was no such trouble."""
     return trajectory.error or "no reason given" if trajectory.stop_reason is StopReason.POLICY_ERROR else None
@@ -109,9 +115,7 @@ class Asked:
         if self.ledger is not None:
             scope = f"{self.scope}\0{attempt.id}" if self.scope else attempt.id
             policy = PaidPolicy(policy, self.ledger, scope, self.limiter)
-        digest = hashlib.sha256(f"{self.seed}\0{self.policy.name}\0{attempt.id}".encode()).digest()
-        seed = int.from_bytes(digest[:4], "big") >> 1  # some endpoints take 32 bits with a sign
-        sampling = Sampling(temperature=self.temperature, seed=seed)
+        sampling = Sampling(temperature=self.temperature, seed=seed_of(self.seed, self.policy, attempt.id))
         agent = Agent(policy, self.tools, self.profile, self.limits, sampling)
         question = await asyncio.to_thread(attempt.open, images)
         return await self.score(await agent.run(question, images, trajectory_id=attempt.id))

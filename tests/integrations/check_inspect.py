@@ -3,7 +3,11 @@
 The model is inspect's mock. Rows are those of V*, as lmms-eval reads them.
 """
 
+import contextlib
 import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,10 +17,12 @@ from inspect_ai.log import EvalLog
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from PIL import Image
 
+from foveal.asking import seed_of
 from foveal.curate.questions import QuestionRow
 from foveal.errors import ConfigError
 from foveal.integrations.formats.transfer import export
 from foveal.integrations.inspect import agent, bench
+from foveal.policy.openai import OpenAIPolicy
 
 LOOK = "<think>I look.</think>\n<code>\n```python\ndisplay(image_1.crop((0, 0, 8, 8)))\nprint(6 * 7)\n```\n</code>"
 
@@ -89,13 +95,91 @@ def test_a_draw_is_that_of_foveal_bench(data, tmp_path):
 
 
 def test_settings_without_effect_are_refused(data, tmp_path):
-    (tmp_path / "other.toml").write_text("repeats = 3\n")
-    with pytest.raises(ConfigError, match="repeats has no effect here"):
-        bench("vstar", data=str(data), config=str(tmp_path / "other.toml"))
+    for policy, toml in (
+        (None, "repeats = 3"),
+        ("http://127.0.0.1:9/v1", 'model = "m"\nrequests_per_minute = 60'),
+        ("http://127.0.0.1:9/v1", 'model = "m"\nprice.prompt = 1.0'),
+        ("http://127.0.0.1:9/v1", 'model = "m"\nno_tools_prompt.profile = "foveal"'),
+        (None, "temperature = 0.5"),
+        (None, 'key = "MY_KEY"'),
+    ):
+        (tmp_path / "other.toml").write_text(toml)
+        with pytest.raises(ConfigError, match="has no effect here"):
+            bench("vstar", data=str(data), policy=policy, config=str(tmp_path / "other.toml"))
     with pytest.raises(ConfigError, match="there is nowhere to search"):
         agent("realx")
     with pytest.raises(ConfigError, match="there is no benchmark"):
         bench("none")
+
+
+class Endpoint:
+    """A model behind an address: it answers A at once, or after a while.
+
+    Attributes:
+        seeds: Of every request.
+        slow: Seconds before a reply.
+    """
+
+    def __init__(self):
+        self.seeds, self.slow, world = [], 0.0, self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                world.seeds.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["seed"])
+                time.sleep(world.slow)
+                message = {"role": "assistant", "content": "<answer>A</answer>"}
+                content = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                with contextlib.suppress(OSError):  # a client that did not wait
+                    self.wfile.write(content)
+
+            def log_message(self, format, *args):
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+
+@pytest.fixture
+def endpoint():
+    one = Endpoint()
+    yield one
+    one.server.shutdown()
+    one.server.server_close()
+
+
+def at(endpoint, tmp_path, data, toml, **given) -> EvalLog:
+    (tmp_path / "own.toml").write_text(f'model = "m"\ntemperature = 1.0\n{toml}')
+    task = bench("vstar", data=str(data), policy=endpoint.url, config=str(tmp_path / "own.toml"), n=2)
+    (log,) = inspect_eval(task, model="none/none", log_dir=str(tmp_path / "logs"), display="none", **given)
+    return log
+
+
+def test_every_answer_of_our_own_policy_has_the_seed_that_foveal_bench_gives_it(endpoint, data, tmp_path):
+    log = at(endpoint, tmp_path, data, "seed = 7\n[prompt]\nthumbnails = false\n", epochs=3)
+    ids = {f"{sample.id}/{sample.epoch - 1}" for sample in log.samples}
+    policy = OpenAIPolicy(endpoint.url, "m")
+    assert len(ids) == 6 and sorted(endpoint.seeds) == sorted(seed_of(7, policy, name) for name in ids)
+    assert len(set(endpoint.seeds)) == 6
+    assert all(not one.store["foveal.trajectory"]["settings"]["profile"]["thumbnails"] for one in log.samples)
+
+
+def test_time_that_the_endpoint_took_is_an_error_of_the_sample(endpoint, data, tmp_path):
+    endpoint.slow = 1.0
+    log = at(endpoint, tmp_path, data, "[limits]\nwall_seconds = 0.2\n")
+    assert len(log.samples) == 2 and not any(one.scores for one in log.samples)
+    assert all("no measurement: time" in one.error.message for one in log.samples)
+
+
+def test_a_key_that_is_not_there_is_told_before_anything_is_asked(endpoint, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody-else")
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with pytest.raises(ConfigError, match="the environment variable MY_KEY is not set"):
+        at(endpoint, tmp_path, data, 'key = "MY_KEY"\n')
+    assert not endpoint.seeds
 
 
 def test_inspect_reads_what_is_exported(tmp_path):

@@ -1,11 +1,13 @@
-"""The tools of a benchmark run: those of its own policy, or those that the settings turn on."""
+"""The tools of a benchmark run: those of its own policy, or those that the settings turn on; and its bare prompt."""
 
 from typing import NamedTuple
 
 from foveal.bench.benchmark import Benchmark
-from foveal.bench.settings import BenchToolSettings
+from foveal.bench.settings import BenchSettings, BenchToolSettings
+from foveal.curate.asked import open_profile
 from foveal.errors import ConfigError
 from foveal.policy.tower import Tower
+from foveal.protocol import Profile
 from foveal.tools.opening import open_tools
 from foveal.tools.sandbox import LocalSandbox
 from foveal.tools.searched import describe_searched
@@ -62,3 +64,17 @@ def open_offered(benchmark: Benchmark, settings: BenchToolSettings, sessions: in
     as_usual = set(tools.offered) == set(own)
     by_hand = f"chosen by hand; the benchmark itself has {', '.join(own)}"
     return Offered(tools, sandbox, benchmark.tools.why if as_usual else by_hand)
+
+
+def bare_profile(settings: BenchSettings) -> Profile:
+    """The prompt of questions without tools. A system prompt of a file speaks of tools that are not there.
+
+    Raises:
+        ConfigError: A file cannot be read, or the profile needs one.
+    """
+    prompt = settings.no_tools_prompt
+    if prompt is None and settings.prompt.system_prompt is None:
+        prompt = settings.prompt
+    if prompt is None:
+        prompt = settings.prompt.model_copy(update={"profile": "foveal", "system_prompt": None})
+    return open_profile(prompt)

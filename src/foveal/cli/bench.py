@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from foveal.cli.asked import asking_bar, open_asked, open_limiter, open_profile
+from foveal.cli.asked import asking_bar
 from foveal.cli.common import (
     api_key,
     check_writable,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from foveal.bench.benchmark import Benchmark
     from foveal.bench.run import Plan
     from foveal.bench.settings import BenchSettings, Mode
-    from foveal.protocol import Profile
     from foveal.trajectory import Trajectory
 
 SHOWN_PROBLEMS = 3
@@ -217,9 +216,10 @@ async def _ask(
     Returns:
         Why that came to an end too early; None if it did not.
     """
-    from foveal.bench.opening import open_offered
+    from foveal.bench.opening import bare_profile, open_offered
     from foveal.bench.run import LEDGER, Who, count_left, modes
     from foveal.bench.run import run as run_benchmark
+    from foveal.curate.asked import open_asked, open_limiter, open_profile
     from foveal.policy.paid import Ledger
     from foveal.reward.judge import open_judge
 
@@ -237,7 +237,7 @@ async def _ask(
             tools=opened.tools,
             why=opened.why,
             profile=open_profile(settings.prompt),
-            bare=_bare(settings),
+            bare=bare_profile(settings),
             judge=judge,
             ledger=ledger if is_endpoint(settings.policy) else None,
             limiter=limiter,
@@ -258,13 +258,3 @@ async def _ask(
 def _stopped(made: "Sequence[Progress]") -> str | None:
     reasons = [one.stopped for one in made if one.stopped] + [one.error for one in made if one.error]
     return reasons[0] if reasons else None
-
-
-def _bare(settings: "BenchSettings") -> "Profile":
-    """The prompt of questions without tools. A prompt of a file speaks of tools that are not there."""
-    prompt = settings.no_tools_prompt
-    if prompt is None and settings.prompt.system_prompt is None:
-        prompt = settings.prompt
-    if prompt is None:
-        prompt = settings.prompt.model_copy(update={"profile": "foveal", "system_prompt": None})
-    return open_profile(prompt)

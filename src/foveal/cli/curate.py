@@ -4,7 +4,6 @@ import asyncio
 
 from cyclopts import App
 
-from foveal.cli.asked import open_profile
 from foveal.cli.common import logs
 from foveal.cli.curation import (
     Config,
@@ -116,6 +115,7 @@ def verify(*settings: Words, config: Config, folder: InFolder, json_file: JsonFi
 @app.command
 def long_cot(*settings: Words, config: Config, folder: InFolder, json_file: JsonFile = None) -> None:
     """Take in reasoning without pictures and tools, to be mixed into the cold start."""
+    from foveal.curate.asked import open_profile
     from foveal.curate.longcot import take_reasoning
 
     chosen, curation, console = begin(settings, config, folder, json_file)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from foveal.cli.asked import asking_bar, open_asked, open_limiter, open_profile
+from foveal.cli.asked import asking_bar
 from foveal.cli.common import (
     api_key,
     check_writable,
@@ -86,6 +86,7 @@ def run_sampling(
     Raises:
         ConfigError: There is no student, or another one was asked before.
     """
+    from foveal.curate.asked import open_asked
     from foveal.curate.folder import LEDGER, Passes
     from foveal.curate.rejudging import rejudge
     from foveal.curate.sampling import count_left, sample
@@ -120,6 +121,7 @@ async def run_synthesis(curation: "Folder", chosen: CurateSettings, questions: "
     Raises:
         ConfigError: Two teachers ask one model at different prices, or a teacher is another one than before.
     """
+    from foveal.curate.asked import open_asked
     from foveal.curate.folder import LEDGER
     from foveal.curate.synthesis import SYNTHESIS, synthesize
     from foveal.policy.paid import Ledger
@@ -177,6 +179,7 @@ async def _asked(
     """Somebody to ask, with tools that are closed behind him."""
     from foveal.asking import Asked
     from foveal.bench.scores import infrastructure
+    from foveal.curate.asked import open_limiter, open_profile
     from foveal.policy.tower import Tower
     from foveal.tools.opening import OpenedTools, open_tools
     from foveal.tools.session import Tools

@@ -10,7 +10,6 @@ Needs `pip install "foveal[inspect]"`. The model is inspect's (`--model`), or a 
 # mypy: disable-error-code="import-not-found, untyped-decorator"
 # (inspect-ai is not installed for development: it wants an older fsspec than `datasets` does)
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,30 +29,40 @@ from inspect_ai.scorer import Score, mean, scorer, stderr
 from inspect_ai.solver import solver
 
 from foveal.agent import Agent
+from foveal.asking import seed_of
 from foveal.bench.benchmark import Benchmark
 from foveal.bench.catalogue import find
 from foveal.bench.grading import grade
 from foveal.bench.loading import load
-from foveal.bench.opening import open_offered
+from foveal.bench.opening import bare_profile, open_offered
 from foveal.bench.run import limits, plan
 from foveal.bench.scores import infrastructure, require_packages
 from foveal.bench.settings import BenchSettings
 from foveal.config import Sampling, read_settings
+from foveal.curate.asked import open_asked, open_profile
 from foveal.errors import ConfigError, PolicyError
 from foveal.integrations import inspectlog
-from foveal.policy.base import Generation, Policy
-from foveal.policy.openai import OpenAIPolicy, with_stop
-from foveal.protocol import load_profile
+from foveal.policy.base import Generation
+from foveal.policy.openai import with_stop
 from foveal.trajectory import ImageStore, Message, Tokens, Trajectory
 
 KEPT = "foveal.trajectory"
 """Name of the trajectory in the store of a sample."""
 
 OTHERS = {
-    "repeats": "--epochs", "concurrency": "--max-samples", "ceiling": "--cost-limit", "judge": "foveal bench",
+    "repeats": "--epochs", "concurrency": "--max-samples", "requests_per_minute": "--max-samples",
+    "ceiling": "--cost-limit", "price": "the costs of inspect", "judge": "foveal bench",
     "no_tools": "a second eval with tools.offer = []", "blind": "foveal bench", "blank_observations": "foveal bench",
 }  # fmt: skip
 """Settings of `foveal bench` that have no effect here, and what has."""
+
+OF_MODEL = {
+    "model": "--model", "key": "the key that inspect reads", "timeout": "--timeout", "temperature": "--temperature",
+}  # fmt: skip
+"""The same for inspect's own model."""
+
+SESSIONS = 64
+"""Code sessions and requests that are under way at most; inspect says how many samples are."""
 
 _ROLES = {
     "system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant, "tool": ChatMessageTool,
@@ -65,7 +74,7 @@ def bench(
     name: str,
     data: str | None = None,
     n: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     policy: str | None = None,
     search: str | None = None,
     config: str | None = None,
@@ -76,7 +85,7 @@ def bench(
         name: As in `foveal bench --list`.
         data: Its file or folder; by default the hub.
         n: Questions, drawn by lot as `foveal bench` draws them; all by default.
-        seed: Of the lot.
+        seed: Of the lot and, where `policy` is given, of the sampling; by default that of `config`, or 0.
         policy: Checkpoint folder, or URL of an endpoint; by default inspect's model.
         search: Index folder, where the benchmark needs search.
         config: TOML file with settings of `foveal bench`: tools, prompt, limits and more.
@@ -86,15 +95,14 @@ def bench(
         InputError: There is no question in the data.
     """
     benchmark = find(name)
-    given = {"data": data, "n": n, "seed": seed}
-    settings = _settings(policy, search, config, {key: str(value) for key, value in given.items() if value is not None})
+    settings = _settings(policy, search, config, data=data, n=n, seed=seed)
     require_packages(benchmark)
     chosen = plan(benchmark, settings)
     items = [item for item in load(benchmark, settings.data, lambda problem: None) if item.id in chosen.ids]
     samples = [Sample(**inspectlog.sample(item, benchmark.suffix)) for item in items]
     return Task(
         dataset=MemoryDataset(samples, name=name),
-        solver=agent(name, policy, search, config),
+        solver=agent(name, policy, search, config, seed),
         scorer=rule(name),
         name=name,
         fail_on_error=False,
@@ -106,7 +114,13 @@ def bench(
 
 
 @solver
-def agent(benchmark: str, policy: str | None = None, search: str | None = None, config: str | None = None) -> Any:
+def agent(
+    benchmark: str,
+    policy: str | None = None,
+    search: str | None = None,
+    config: str | None = None,
+    seed: int | None = None,
+) -> Any:
     """Answers a sample with our agent: its prompt, sandbox and searches, as `foveal bench` does.
 
     Args:
@@ -114,17 +128,23 @@ def agent(benchmark: str, policy: str | None = None, search: str | None = None, 
         policy: Checkpoint folder, or URL of an endpoint; by default inspect's model.
         search: Index folder, where the benchmark needs search.
         config: TOML file with settings of `foveal bench`.
+        seed: Of the sampling, where `policy` is given; by default that of `config`, or 0.
+
+    Raises:
+        ConfigError: There is no such benchmark, settings are wrong or have no effect here, or the environment variable
+            of the key is not set.
+        InputError: There is no such policy or index.
     """
-    record, settings = find(benchmark), _settings(policy, search, config, {})
-    shared = _Shared(record, settings, policy)
+    shared = _Shared(find(benchmark), _settings(policy, search, config, seed=seed), policy is None)
 
     async def solve(state: Any, generate: Any) -> Any:
         images = ImageStore()
         asked = state.input if isinstance(state.input, str) else [one.model_dump(mode="json") for one in state.input]
         fields = {"input": asked, "target": list(state.target), "metadata": state.metadata}
         question = inspectlog.question(str(state.sample_id), fields, images)
-        async with shared as runner:
-            trajectory = await runner.run(question, images, trajectory_id=f"{question.id}/{state.epoch - 1}")
+        name = f"{question.id}/{state.epoch - 1}"
+        async with shared:
+            trajectory = await shared.agent(name).run(question, images, trajectory_id=name)
         if (why := infrastructure(trajectory)) is not None:
             raise PolicyError(f"no measurement: {why}", "mend it, and give the log to inspect eval-retry")
         _note(state, trajectory, images)
@@ -152,23 +172,27 @@ def rule(benchmark: str) -> Any:
 
 
 class _Shared:
-    """The agent of all samples. Its sandbox ends with the last sample under way, and starts again with the next."""
+    """What all samples share. The sandbox ends with the last sample under way, and starts again with the next."""
 
-    def __init__(self, benchmark: Benchmark, settings: BenchSettings, policy: str | None):
-        self._benchmark, self._settings, self._policy = benchmark, settings, policy
-        self._opened = open_offered(benchmark, settings.tools, sessions=64)
-        self._local: Policy | None = None
+    def __init__(self, benchmark: Benchmark, settings: BenchSettings, of_inspect: bool):
+        self._settings, self._limits = settings, limits(benchmark, settings)
+        self._opened = open_offered(benchmark, settings.tools, SESSIONS)
+        offered = self._opened.tools.offered
+        if offered and settings.no_tools_prompt is not None:
+            raise ConfigError("no_tools_prompt has no effect here", "it is for an eval with tools.offer = []")
+        self._profile = open_profile(settings.prompt) if offered else bare_profile(settings)
+        self._policy = None if of_inspect else open_asked(settings.model_copy(update={"concurrency": SESSIONS}))
         self._users = 0
 
-    async def __aenter__(self) -> Agent:
-        if self._policy is not None and self._local is None:
-            self._local = _open(self._policy, self._settings)
+    def agent(self, trajectory: str) -> Agent:
+        """Who answers in a trajectory of this id: as in `foveal bench`, every one has a seed of its own."""
+        policy = self._policy or _InspectPolicy()
+        seed = seed_of(self._settings.seed, policy, trajectory)
+        sampling = Sampling(temperature=self._settings.temperature, seed=seed)
+        return Agent(policy, self._opened.tools, self._profile, self._limits, sampling)
+
+    async def __aenter__(self) -> None:
         self._users += 1
-        prompt = self._settings.prompt
-        profile = load_profile(prompt.profile, prompt.system_prompt, prompt.user_suffix)
-        own = Sampling(temperature=self._settings.temperature, seed=self._settings.seed)
-        tools, budgets = self._opened.tools, limits(self._benchmark, self._settings)
-        return Agent(self._local or _InspectPolicy(), tools, profile, budgets, own)
 
     async def __aexit__(self, *error: object) -> None:
         self._users -= 1
@@ -242,24 +266,11 @@ def _note(state: Any, trajectory: Trajectory, images: ImageStore) -> None:
     state.store.set(KEPT, bare.model_dump(mode="json"))
 
 
-def _settings(policy: str | None, search: str | None, config: str | None, given: dict[str, str]) -> BenchSettings:
-    flags = {**given, "policy": policy or "inspect", **({"tools.search": search} if search is not None else {})}
-    settings = read_settings(BenchSettings, Path(config) if config is not None else None, flags)
-    for name in sorted(OTHERS.keys() & settings.model_fields_set):
-        raise ConfigError(f"{name} has no effect here", f"leave it out, and take {OTHERS[name]}")
+def _settings(policy: str | None, search: str | None, config: str | None, **given: str | int | None) -> BenchSettings:
+    flags = {"policy": policy or "inspect", "tools.search": search, **given}
+    named = {name: str(value) for name, value in flags.items() if value is not None}
+    settings = read_settings(BenchSettings, Path(config) if config is not None else None, named)
+    others = OTHERS if policy is not None else OTHERS | OF_MODEL
+    for name in sorted(others.keys() & settings.model_fields_set):
+        raise ConfigError(f"{name} has no effect here", f"leave it out, and take {others[name]}")
     return settings
-
-
-def _open(policy: str, settings: BenchSettings) -> Policy:
-    """The model of `policy`.
-
-    Raises:
-        ConfigError: An endpoint without the name of its model.
-    """
-    if not policy.startswith(("http://", "https://")):
-        from foveal.policy.transformers import TransformersPolicy
-
-        return TransformersPolicy(policy)
-    if settings.model is None:
-        raise ConfigError("the endpoint needs the name of its model", "write it into config: model = NAME")
-    return OpenAIPolicy(policy, settings.model, os.environ.get(settings.key or "FOVEAL_API_KEY"), settings.timeout)
