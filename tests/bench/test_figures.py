@@ -5,6 +5,7 @@ import math
 import random
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from foveal.bench.answers import compare_runs, pair, pictures, read_answers, run_folder, scores
 from foveal.bench.figures import draw, share
 from foveal.bench.header import FILE, Code, Header
+from foveal.bench.operations import OPERATIONS
+from foveal.bench.pages.tools import WORDS
 from foveal.bench.report import notes, smallest_difference, tables, verdict, write_report
 from foveal.bench.statistics import wilson
 from foveal.cli.common import write_json
@@ -144,6 +147,19 @@ def test_tools_that_win_and_lose(saved):
     assert found["adaptiveness"] == 0.5
     assert (found["no_tool_n"], found["no_tool_accuracy"]) == (5, 0.4)
     assert (found["missing"], found["planned"]) == (1, 12)
+
+
+def test_visits_are_told_apart_from_code(saved):
+    rows = [answered("a", calls=["visit", "search"], family="x"), answered("b", calls=["code"], family="x")]
+    drawn = draw(saved(header(2), with_tools=rows))
+    found = drawn.figures
+    assert (found["tools.visit"], found["family.x.tools.visit"]) == (0.5, 0.5)
+    assert found["operations.visit"] == found["operations.other"] == found["operations.search"] == pytest.approx(1 / 3)
+    (families,) = (table for table in tables(drawn) if table.title.startswith("Families"))
+    shown = dict(zip(families.columns, families.rows[0], strict=True))
+    assert (shown["visit"], shown["image search"]) == ("50.0 %", "0.0 %")
+    style = resources.files("foveal.view").joinpath("style.css").read_text()
+    assert WORDS.keys() == set(OPERATIONS) and all(f".op-{kind} " in style for kind in OPERATIONS)
 
 
 def test_axes_and_families(saved):

@@ -50,7 +50,8 @@ def test_calls_that_were_carried_out():
         turn("search", "search"),
         turn("image_search"),
         turn("code", code=7),
-        turn("visit"),
+        turn("visit", "request", url="https://e.org/gone"),
+        turn("zoom"),
     ]
     refused = [turn("code", "unknown_tool", code="1"), turn("search", "arguments"), turn("image_search", "limit")]
     never = Turn(text="", call=ToolCall(tool="code", arguments={"code": "1 + 1"}))
@@ -58,4 +59,6 @@ def test_calls_that_were_carried_out():
         id="a", question=Question(id="a", text="?"), policy="p", profile="foveal", turns=(*refused, *made, never),
         stop_reason=StopReason.MAX_TURNS,
     )  # fmt: skip
-    assert list(map(operation, carried_out(trajectory))) == ["numeric", "search", "image_search", "other", "other"]
+    assert list(map(operation, carried_out(trajectory))) == [
+        "numeric", "search", "image_search", "other", "visit", "other",
+    ]  # fmt: skip

@@ -16,7 +16,7 @@ from foveal.bench.answers import Answer, Pair, pair, pictures, read_answers, sco
 from foveal.bench.benchmark import Scored
 from foveal.bench.catalogue import BENCHMARKS
 from foveal.bench.header import Header, read_header
-from foveal.bench.operations import OPERATIONS
+from foveal.bench.operations import OPERATIONS, SEARCHES
 from foveal.bench.resampling import mean as resampled
 from foveal.bench.run import read_failures
 from foveal.bench.scores import FAILED
@@ -29,7 +29,7 @@ Figures = dict[str, JsonValue]
 
 PREFIXES = {"without-tools": "no_tool_", "blind": "blind_", "blank": "blank_"}
 """Of the figures of a mode that is not the one of the score."""
-TOOLS = ("code", "search", "image_search")
+TOOLS = ("code", *SEARCHES)
 
 
 class Drawn(NamedTuple):

@@ -1,4 +1,4 @@
-"""What calls were for, in the kinds of the paper (appendix A.6): crop, mark, numeric, other; and the two searches.
+"""What calls were for, in the kinds of the paper (appendix A.6): crop, mark, numeric, other; and searches.
 
 The paper does not say how a cell is told to be of a kind. Here a cell is of the first of these kinds that its syntax
 tree shows, so one that cuts out a piece and then draws on it is a crop.
@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from foveal.reward.cells import parse_code
 from foveal.trajectory import ToolCall, Trajectory
 
-OPERATIONS = ("crop", "mark", "numeric", "other", "search", "image_search")
+SEARCHES = ("search", "image_search", "visit")
+"""Tools whose calls are a kind of their own; the paper has no visits."""
+
+OPERATIONS = ("crop", "mark", "numeric", "other", *SEARCHES)
 """Kinds of calls; the first four are kinds of code cells."""
 
 MARKS = frozenset({
@@ -40,7 +43,7 @@ def carried_out(trajectory: Trajectory) -> Iterator[ToolCall]:
 
 def operation(call: ToolCall) -> str:
     """The kind of a call; a tool that is not known here is `other`."""
-    if call.tool in ("search", "image_search"):
+    if call.tool in SEARCHES:
         return call.tool
     code = call.arguments.get("code") if call.tool == "code" else None
     return cell_kind(code) if isinstance(code, str) else "other"

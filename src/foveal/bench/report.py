@@ -40,7 +40,7 @@ def tables(drawn: Drawn) -> list[Table]:
     header, figures = drawn.header, drawn.figures
     modes = [_mode_row(mode, "" if mode == header.modes[0] else PREFIXES[mode], figures) for mode in header.modes]
     columns = ("asked", "n", "accuracy", "95 % interval", "calls", "turns", "tokens", "seconds", "cost")
-    part, tools = ("n", "accuracy", "95 % interval"), ("code", "search", "image search", "calls")
+    part, tools = ("n", "accuracy", "95 % interval"), (*(tool.replace("_", " ") for tool in TOOLS), "calls")
     found = [
         Table("Score; calls, turns, tokens, seconds and cost of a question", columns, tuple(modes)),
         Table("Tools", ("", ""), tuple(_tool_rows(figures))),

@@ -15,7 +15,7 @@ LINKED = 40
 
 WORDS = {
     "crop": "cut out a piece", "mark": "draw a mark", "numeric": "compute", "other": "other code",
-    "search": "text search", "image_search": "image search",
+    "search": "text search", "image_search": "image search", "visit": "read a page",
 }  # fmt: skip
 """Kinds of calls in words."""
 
