@@ -13,18 +13,12 @@ from foveal.bench.figures import PREFIXES, TOOLS, Drawn, Figures
 from foveal.bench.header import Header
 from foveal.bench.scores import FAILED
 from foveal.bench.statistics import Z_95
+from foveal.bench.words import ASKED, formatted, percent, points
 from foveal.curate.folder import write_whole
 
 FILE = "report.md"
 LISTED = 50
 """Flipped questions that are listed by name; the rest is counted."""
-
-_ASKED = {
-    "with-tools": "with tools",
-    "without-tools": "without tools",
-    "blind": "without pictures",
-    "blank": "tools give back nothing",
-}
 
 
 class Table(NamedTuple):
@@ -124,7 +118,7 @@ def write_report(folder: Path, drawn: Drawn) -> Path:
     for mode, pair in drawn.pairs.items():
         for what, flips in (("right only", pair.comparison.gained), ("wrong only", pair.comparison.lost)):
             if flips:
-                lines += [f"## Questions {what} {_ASKED[header.modes[0]]}, against {_ASKED[mode]}: {len(flips)}", ""]
+                lines += [f"## Questions {what} {ASKED[header.modes[0]]}, against {ASKED[mode]}: {len(flips)}", ""]
                 lines += [listed(flips), ""]
     write_whole(folder / FILE, "\n".join(lines))
     return folder / FILE
@@ -164,19 +158,19 @@ def _mode_row(mode: str, prefix: str, figures: Figures) -> tuple[str, ...]:
 
     per = (f"{name}_per_question" for name in ("calls", "turns", "tokens", "seconds", "cost"))
     forms = (".2f", ".2f", ",.0f", ".1f", ".4g")
-    costs = [_number(figure(name), form) for name, form in zip(per, forms, strict=True)]
-    return (_ASKED[mode], f"{_count(figure('n')):,}", *_accuracy(prefix, figures), *costs)
+    costs = [formatted(figure(name), form) for name, form in zip(per, forms, strict=True)]
+    return (ASKED[mode], f"{_count(figure('n')):,}", *_accuracy(prefix, figures), *costs)
 
 
 def _tool_rows(figures: Figures) -> Iterator[tuple[str, str]]:
     if "tool_gain" in figures:
         won, lost = figures["won_by_tools"], figures["lost_by_tools"]
         assert isinstance(won, list) and isinstance(lost, list)
-        yield "questions won by tools", f"{len(won):,} ({_percent(figures['tool_gain'])})"
-        yield "questions lost by tools", f"{len(lost):,} ({_percent(figures['tool_harm'])})"
+        yield "questions won by tools", f"{len(won):,} ({percent(figures['tool_gain'])})"
+        yield "questions lost by tools", f"{len(lost):,} ({percent(figures['tool_harm'])})"
         yield "with tools minus without", _difference("tool_", figures)
-        yield "called, where right without tools", _percent(figures["call_rate_no_tool_right"])
-        yield "called, where wrong without tools", _percent(figures["call_rate_no_tool_wrong"])
+        yield "called, where right without tools", percent(figures["call_rate_no_tool_right"])
+        yield "called, where wrong without tools", percent(figures["call_rate_no_tool_wrong"])
     if "blind_difference" in figures:
         yield "with pictures minus without", _difference("blind_", figures)
     if "blank_difference" in figures:
@@ -188,11 +182,11 @@ def _own_rows(header: Header, figures: Figures) -> Iterator[tuple[str, str]]:
     scale = benchmark.scale if benchmark is not None else 100
     for name, value in figures.items():
         if name.startswith("summary.") and not name.startswith("summary.family."):
-            yield name.removeprefix("summary."), _number(value, ".3f")
+            yield name.removeprefix("summary."), formatted(value, ".3f")
             if name == "summary.score":
-                yield "as it is published", _number(value * scale if isinstance(value, float) else None, ".1f")
+                yield "as it is published", formatted(value * scale if isinstance(value, float) else None, ".1f")
         if name.startswith("pass_at."):
-            yield f"right at least once in {name.removeprefix('pass_at.')}", _percent(value)
+            yield f"right at least once in {name.removeprefix('pass_at.')}", percent(value)
 
 
 def _part_rows(start: str, figures: Figures) -> Iterator[tuple[str, ...]]:
@@ -206,8 +200,8 @@ def _part_rows(start: str, figures: Figures) -> Iterator[tuple[str, ...]]:
 def _family_rows(figures: Figures) -> Iterator[tuple[str, ...]]:
     for row in _part_rows("family.", figures):
         prefix = f"family.{row[0]}."
-        shares = (_percent(figures[f"{prefix}tools.{tool}"]) for tool in TOOLS)
-        yield *row, *shares, _number(figures[f"{prefix}calls_per_question"], ".2f")
+        shares = (percent(figures[f"{prefix}tools.{tool}"]) for tool in TOOLS)
+        yield *row, *shares, formatted(figures[f"{prefix}calls_per_question"], ".2f")
 
 
 def _stop_rows(header: Header, figures: Figures) -> Iterator[tuple[str, ...]]:
@@ -215,29 +209,17 @@ def _stop_rows(header: Header, figures: Figures) -> Iterator[tuple[str, ...]]:
         start = ("" if mode == header.modes[0] else PREFIXES[mode]) + "stop."
         for name, value in figures.items():
             if name.startswith(start):
-                yield _ASKED[mode], name.removeprefix(start).replace("_", " "), _percent(value)
+                yield ASKED[mode], name.removeprefix(start).replace("_", " "), percent(value)
 
 
 def _accuracy(prefix: str, figures: Figures) -> tuple[str, str]:
     low, high = figures[f"{prefix}low"], figures[f"{prefix}high"]
-    return _percent(figures[f"{prefix}accuracy"]), f"{_percent(low).removesuffix(' %')} to {_percent(high)}"
+    return percent(figures[f"{prefix}accuracy"]), f"{percent(low).removesuffix(' %')} to {percent(high)}"
 
 
 def _difference(prefix: str, figures: Figures) -> str:
-    value, low, high = (_points(figures[f"{prefix}difference{end}"]) for end in ("", "_low", "_high"))
-    return f"{value} points ({low} to {high}), p = {_number(figures[f'{prefix}difference_p'], '.3g')}"
-
-
-def _points(value: JsonValue) -> str:
-    return f"{100 * value:+.1f}" if isinstance(value, int | float) else "-"
-
-
-def _percent(value: JsonValue) -> str:
-    return f"{100 * value:.1f} %" if isinstance(value, int | float) else "-"
-
-
-def _number(value: JsonValue, form: str) -> str:
-    return format(value, form) if isinstance(value, int | float) else "-"
+    value, low, high = (points(figures[f"{prefix}difference{end}"]) for end in ("", "_low", "_high"))
+    return f"{value} points ({low} to {high}), p = {formatted(figures[f'{prefix}difference_p'], '.3g')}"
 
 
 def _count(value: JsonValue) -> int:

@@ -15,14 +15,6 @@ from foveal.view.bars import whisker
 from foveal.view.html import Html, join, tag
 from foveal.view.site import PAGES
 
-ASKED = {
-    "with-tools": "with tools",
-    "without-tools": "without tools",
-    "blind": "without pictures",
-    "blank": "tools give back nothing",
-}
-"""Modes in words."""
-
 
 class Shown(NamedTuple):
     """A run on the page."""

@@ -12,9 +12,10 @@ from pathlib import Path
 from foveal.bench.figures import draw
 from foveal.bench.pages.gallery import failures, gallery
 from foveal.bench.pages.scores import score_table
-from foveal.bench.pages.shown import ASKED, Shown, policy_words, section
+from foveal.bench.pages.shown import Shown, policy_words, section
 from foveal.bench.pages.tools import cost_table, flips, gain_table, key_of_kinds, use_panels
 from foveal.bench.report import facts, notes
+from foveal.bench.words import ASKED
 from foveal.errors import InputError
 from foveal.records import FILE, IMAGES, read_run
 from foveal.view.html import Html, join, tag

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from pydantic import JsonValue
 
 from foveal.bench.operations import OPERATIONS
-from foveal.bench.pages.shown import ASKED, Line, Shown, link, scaled, share, table
+from foveal.bench.pages.shown import Line, Shown, link, share, table
 from foveal.bench.paper import CALL_RATES
+from foveal.bench.words import ASKED, formatted, percent, points
 from foveal.view.bars import Part, bar, legend
 from foveal.view.html import Html, join, tag
 
@@ -52,11 +53,11 @@ def _gain(one: Shown) -> Iterator[Html]:
     for flips, part in (("won_by_tools", "tool_gain"), ("lost_by_tools", "tool_harm")):
         names = figures[flips]
         number = tag("b", f"{len(names) if isinstance(names, list) else 0}")
-        yield join([number, tag("small", f"{_percent(figures[part])} of {figures['tool_questions']}", class_="dim")])
+        yield join([number, tag("small", f"{percent(figures[part])} of {figures['tool_questions']}", class_="dim")])
     yield _difference("tool_", one)
     for name in ("call_rate_no_tool_right", "call_rate_no_tool_wrong"):
-        yield tag("span", _percent(figures[name]))
-    yield tag("b", _points(figures["adaptiveness"]))
+        yield tag("span", percent(figures[name]))
+    yield tag("b", points(figures["adaptiveness"]))
 
 
 def flips(shown: Sequence[Shown]) -> Html | None:
@@ -97,8 +98,8 @@ def _cost(one: Shown, mode: str) -> list[Html]:
     prefix, figures = one.prefix(mode), one.figures
     forms = {"calls": ".2f", "turns": ".2f", "prompt_tokens": ",.0f", "completion_tokens": ",.0f", "seconds": ",.1f",
              "cost": ".4g"}  # fmt: skip
-    each = [_form(figures[f"{prefix}{name}_per_question"], form) for name, form in forms.items()]
-    shares = link(share(figures, prefix), one.answers(mode)), tag("span", _percent(figures[f"{prefix}call_rate"]))
+    each = [formatted(figures[f"{prefix}{name}_per_question"], form) for name, form in forms.items()]
+    shares = link(share(figures, prefix), one.answers(mode)), tag("span", percent(figures[f"{prefix}call_rate"]))
     return [*shares, *(tag("span", text) for text in each)]
 
 
@@ -125,10 +126,10 @@ def _use(one: Shown, name: str, prefix: str) -> Line:
     figures, n = one.figures, one.figures[f"{prefix}n"]
     shares = [(kind, figures[f"{prefix}operations.{kind}"]) for kind in OPERATIONS]
     parts = [Part(value, f"op-{kind}") for kind, value in shares if isinstance(value, float) and value]
-    said = ", ".join(f"{WORDS[kind]} {_percent(value)}" for kind, value in shares if value)
+    said = ", ".join(f"{WORDS[kind]} {percent(value)}" for kind, value in shares if value)
     drawn = tag("span", bar(parts), class_="drawn", title=said, role="img", aria_label=said or "no call")
     asked = f"{n:,}" if isinstance(n, int) else "-"
-    calls = _percent(figures[f"{prefix}call_rate"]), _form(figures[f"{prefix}calls_per_question"], ".2f")
+    calls = percent(figures[f"{prefix}call_rate"]), formatted(figures[f"{prefix}calls_per_question"], ".2f")
     return Line(tag("b", name), [share(figures, prefix), asked, drawn, *calls])
 
 
@@ -144,17 +145,5 @@ def _difference(prefix: str, one: Shown) -> Html:
     value, low, high, p = (one.figures.get(f"{prefix}difference{end}") for end in ("", "_low", "_high", "_p"))
     if not isinstance(value, float):
         return tag("span", "-", class_="dim")
-    between = f"{_points(low)} to {_points(high)}, p = {_form(p, '.2g')}"
-    return join([tag("b", _points(value)), tag("small", between, class_="interval")])
-
-
-def _percent(value: JsonValue) -> str:
-    return f"{scaled(value)} %" if isinstance(value, int | float) else "-"
-
-
-def _points(value: JsonValue) -> str:
-    return _form(100 * value if isinstance(value, int | float) else None, "+.1f")
-
-
-def _form(value: JsonValue, form: str) -> str:
-    return format(value, form) if isinstance(value, int | float) else "-"
+    between = f"{points(low)} to {points(high)}, p = {formatted(p, '.2g')}"
+    return join([tag("b", points(value)), tag("small", between, class_="interval")])
