@@ -34,13 +34,15 @@ def tables(drawn: Drawn) -> list[Table]:
     header, figures = drawn.header, drawn.figures
     modes = [_mode_row(mode, "" if mode == header.modes[0] else PREFIXES[mode], figures) for mode in header.modes]
     columns = ("asked", "n", "accuracy", "95 % interval", "calls", "turns", "tokens", "seconds", "cost")
-    part, tools = ("n", "accuracy", "95 % interval"), (*(tool.replace("_", " ") for tool in TOOLS), "calls")
+    part, offered = ("n", "accuracy", "95 % interval"), header.tools.get("offered")
+    named = [tool for tool in TOOLS if isinstance(offered, list) and tool in offered]
+    tools = (*(tool.replace("_", " ") for tool in named), "calls")
     found = [
         Table("Score; calls, turns, tokens, seconds and cost of a question", columns, tuple(modes)),
         Table("Tools", ("", ""), tuple(_tool_rows(figures))),
         Table("Figures of the benchmark", ("", ""), tuple(_own_rows(header, figures))),
         Table("Hard on an axis", ("axis", *part), tuple(_part_rows("axis.", figures))),
-        Table("Families, and who of them called what", ("family", *part, *tools), tuple(_family_rows(figures))),
+        Table("Families, and who of them called what", ("family", *part, *tools), tuple(_family_rows(named, figures))),
         Table("Ends", ("asked", "end", "share"), tuple(_stop_rows(header, figures))),
     ]
     return [table for table in found if table.rows]
@@ -197,10 +199,10 @@ def _part_rows(start: str, figures: Figures) -> Iterator[tuple[str, ...]]:
             yield part, f"{_count(figures[prefix + 'n']):,}", *_accuracy(prefix, figures)
 
 
-def _family_rows(figures: Figures) -> Iterator[tuple[str, ...]]:
+def _family_rows(tools: Sequence[str], figures: Figures) -> Iterator[tuple[str, ...]]:
     for row in _part_rows("family.", figures):
         prefix = f"family.{row[0]}."
-        shares = (percent(figures[f"{prefix}tools.{tool}"]) for tool in TOOLS)
+        shares = (percent(figures[f"{prefix}tools.{tool}"]) for tool in tools)
         yield *row, *shares, formatted(figures[f"{prefix}calls_per_question"], ".2f")
 
 
