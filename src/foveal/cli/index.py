@@ -83,7 +83,9 @@ def stats(index: Path, *, json_file: Annotated[Path | None, Parameter(name="--js
     for name, files in held.folders.items():
         console.print(f"{files} files of {_safe(name)}")
     if held.pending:
-        console.print(f"{held.pending} files could not be read, or were left by a build that was killed", style="yellow")
+        console.print(
+            f"{held.pending} files could not be read, or were left by a build that was killed", style="yellow"
+        )
 
 
 @app.command
