@@ -275,10 +275,14 @@ def _plot_curves(figures: Figures, file: Path) -> None:
 def _plot_tools(figures: Figures, file: Path) -> None:
     plt = _pyplot()
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
+    both = _common(figures, "cold-start", "cold-start-rl")
     for arm, axis in zip(("cold-start", "cold-start-rl"), axes, strict=True):
         bottom = [0.0] * len(FAMILIES)
         for tool in TOOLS:
-            height = [statistics.fmean(_seeds(figures, arm, f"{SAMPLED}family.{family}.{tool}")) for family in FAMILIES]
+            height = [
+                statistics.fmean(figures[f"{arm}.{seed}.{SAMPLED}family.{family}.{tool}"] for seed in both)
+                for family in FAMILIES
+            ]
             axis.bar(FAMILIES, height, bottom=bottom, label=tool)
             bottom = [low + more for low, more in zip(bottom, height, strict=True)]
         axis.set(title=ARMS[arm].title)
