@@ -98,7 +98,7 @@ def weather(raw_server, questions, seed, **limits):
         await asyncio.sleep(0)
 
     settings = SearchSettings(
-        provider="brave", timeout=5.0, max_retries=RETRIES, failures_in_a_row=1000, cost_per_call=0.01, **limits
+        provider="brave", timeout=10.0, max_retries=RETRIES, failures_in_a_row=1000, cost_per_call=0.01, **limits
     )
     manners = Manners("brave", settings, sleep=wait)
 
@@ -149,7 +149,7 @@ def test_no_question_is_lost_and_every_failure_is_told(raw_server, questions):
 @pytest.mark.parametrize("limit", [{"max_calls": 40}, {"max_cost": 0.4}])
 def test_a_ceiling_holds_in_the_storm_too(raw_server, questions, limit):
     ended, storm, manners, _, server = weather(raw_server, questions, seed=1, **limit)
-    assert server.requests <= manners.calls == 40  # on a busy machine a request may be given up before it is heard
+    assert manners.calls == server.requests == 40
     assert {one.stop_reason for one in ended} == {StopReason.ANSWERED}
     refused = [one for one in ended if "ceiling" in one.turns[0].observation_parts[0].text]
     assert len(refused) >= questions - 40
