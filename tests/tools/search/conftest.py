@@ -26,6 +26,25 @@ def find() -> Callable[..., list[SearchHit]]:
 
 
 @pytest.fixture
+def source(tmp_path) -> Path:
+    """A folder with two documents and two pictures."""
+    folder = tmp_path / "mine"
+    (folder / "notes" / "deep").mkdir(parents=True)
+    (folder / "notes" / "zebra.md").write_text("# Zebras\nA zebra has stripes.")
+    (folder / "notes" / "deep" / "list.jsonl").write_text('{"title": "Okapi", "text": "striped legs"}\n')
+    Image.new("RGB", (40, 30), "red").save(folder / "red_square.png")
+    Image.new("RGB", (40, 30), "blue").save(folder / "sea.jpg", quality=95)
+    (folder / "sea.txt").write_text("The sea at noon")
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    """Where the index of `source` goes."""
+    return tmp_path / "index"
+
+
+@pytest.fixture
 def damage() -> Callable[[Path], None]:
     """Overwrite a database with noise, its first page kept, as a bad disk or an interrupted copy leaves it."""
 
