@@ -196,6 +196,25 @@ def test_recorded_pages_are_replayed_to_the_letter_without_a_request(tmp_path):
     assert other.error is not None  # of another length
 
 
+@pytest.mark.parametrize("url", ["https://e.org/gone", "https://inside/", "ftp://e.org/", "https://e.org/empty"])
+def test_a_page_that_cannot_be_had_is_replayed_to_the_letter_too(tmp_path, url):
+    web, kept = Web(empty="<html><body></body></html>"), {"cache": tmp_path / "pages.sqlite"}
+    first = observed(visitor(web, mode="replay_or_record", **kept), url=url)
+    asked = len(web.asked)
+    again = observed(visitor(web, mode="replay_or_record", **kept), url=url)
+    replayed = observed(visitor(Web(), mode="replay", **kept), url=url)
+    assert first.error.kind == "request" and first.error == again.error == replayed.error
+    assert len(web.asked) == asked, "what is known to fail is not asked for again"
+
+
+def test_a_host_that_is_down_is_asked_again(tmp_path):
+    web, kept = Web(page=httpx.Response(503)), {"cache": tmp_path / "pages.sqlite"}
+    first = observed(visitor(web, mode="replay_or_record", **kept), url="https://e.org/page")
+    web.pages["page"] = PAGE
+    assert first.error.kind == "search"
+    assert observed(visitor(web, mode="replay_or_record", **kept), url="https://e.org/page").hits
+
+
 def test_it_is_off_by_default_and_then_changes_nothing():
     assert "visit" not in ToolSettings().model_dump_json()
     assert "visit" not in str(Tools().describe())

@@ -30,23 +30,25 @@ class Never:
 
 @pytest.fixture
 def answers(tmp_path):
-    """A file with two answers to text searches and one to a picture."""
+    """A file with two answers to text searches, one to a picture, and a page that is not there."""
     answers = Answers(tmp_path / "answers.sqlite")
     store = ImageStore()
     shown = SearchHit(title="rouge", thumbnail=store.put(RED))
     answers.put(Request("search", "serper", "zèbre", 5, {"hl": "fr"}), Answer((SearchHit(title="Zèbre 🦓"),), {}))
     answers.put(Request("search", "serper", "nothing", 5, {}), Answer((), {}))
+    gone = Answer((), {}, "e.org answered HTTP 404: «weg»")
+    answers.put(Request("visit", "web", "https://e.org", 1, {}), gone)
     answers.put(Request("image_search", "serper", "f" * 64, 5, {}), packed((shown, shown), store))
     return answers
 
 
 def test_export_and_import_give_the_same_answers(answers, tmp_path):
-    assert export_answers(answers, tmp_path / "a.jsonl") == 3
+    assert export_answers(answers, tmp_path / "a.jsonl") == 4
     other = Answers(tmp_path / "other.sqlite")
-    assert import_answers(other, tmp_path / "a.jsonl") == 3
+    assert import_answers(other, tmp_path / "a.jsonl") == 4
     assert list(other.rows()) == list(answers.rows())
-    assert import_answers(other, tmp_path / "a.jsonl") == 3  # again: nothing doubles
-    assert export_answers(other, tmp_path / "b.jsonl") == 3
+    assert import_answers(other, tmp_path / "a.jsonl") == 4  # again: nothing doubles
+    assert export_answers(other, tmp_path / "b.jsonl") == 4
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
@@ -67,6 +69,7 @@ REF = {"sha256": "0" * 64, "width": 1, "height": 1}
         ({"request": {}}, "request"),
         (line(extra=1), "extra"),
         (line(hits=[{"title": 5}]), "hits.0.title"),
+        (line(hits=[{"title": "a"}], refused="gone"), "refused, too"),
         (line(request={**line()["request"], "version": 2}), "version 2"),
         (line(hits=[{"title": "a", "thumbnail": REF}]), "cannot be read"),
         (line(hits=[{"title": "a", "thumbnail": REF}], pictures={"0" * 64: "%"}), "base64|Only"),

@@ -33,7 +33,7 @@ class Google:
 
     def __init__(self):
         self.asked = []
-        self.fails = False
+        self.fails = 200
 
     def __call__(self, request):
         if request.method == "PUT":
@@ -41,8 +41,8 @@ class Google:
         if request.url.path == "/thumbnail":
             return httpx.Response(200, content=self.thumbnail())
         self.asked.append(request.url.path)
-        if self.fails:
-            return httpx.Response(400, json={"message": "odd query"})
+        if self.fails != 200:
+            return httpx.Response(self.fails, json={"message": "odd query"})
         row = {"title": f"answer {len(self.asked)}", "thumbnailUrl": "http://t.example/thumbnail"}
         return httpx.Response(200, json={"organic": [row, {"title": "second"}]})
 
@@ -151,16 +151,35 @@ def test_pictures_are_known_by_their_pixels(live, google):
     assert len(google.asked) == 3
 
 
-def test_errors_are_not_recorded_and_empty_answers_are(live, google):
-    google.fails = True
+def test_failures_of_the_provider_are_not_recorded(live, google):
+    google.fails = 500
     for _ in range(2):
-        with pytest.raises(SearchError, match="odd query"):
-            words(live("replay_or_record"))
+        with pytest.raises(SearchError, match="500") as caught:
+            words(live("replay_or_record", max_retries=0))
+        assert not caught.value.of_request
     assert len(google.asked) == 2
-    google.fails = False
+    google.fails = 200
     words(live("replay_or_record"))
     assert len(google.asked) == 3
 
+
+def test_a_refused_query_is_recorded_and_a_refused_picture_is_not(live, google):
+    google.fails = 400
+    told = []
+    for search in (live("replay_or_record"), live("replay_or_record"), live("replay", never)):
+        with pytest.raises(SearchError, match="odd query") as caught:
+            words(search)
+        told.append((caught.value.what, caught.value.of_request))
+    assert len(google.asked) == 1 and set(told) == {(told[0][0], True)}
+    for _ in range(2):
+        with pytest.raises(SearchError, match="odd query"):
+            picture(live("replay_or_record"))
+    assert len(google.asked) == 3
+    google.fails = 200
+    assert words(live("record")) == words(live("replay", never)), "asked anew, the refusal is forgotten"
+
+
+def test_empty_answers_are_recorded(live):
     def empty(request):
         return httpx.Response(200, json={"organic": []})
 

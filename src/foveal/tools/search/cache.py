@@ -2,7 +2,8 @@
 
 The key of an answer is what was asked: tool, provider, query (or the hash of the picture's pixels), number of hits and
 the options that go with every request. Keys of providers, addresses and limits are not part of it and are never kept.
-Hits are kept as they were normalised, thumbnails with all their pixels. Failures are not kept.
+Hits are kept as they were normalised, thumbnails with all their pixels. A refusal that the model gets to read (a
+page that is not there, a query that is too long) is an answer, too; failures of the provider are not kept.
 
 Any number of threads and processes may use one file. Whoever is about to ask for an answer leaves a claim, so that
 others can wait for it instead of asking too; the claim of a process that died ends after `CLAIM_SECONDS`.
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from foveal.errors import InputError, SearchError
 from foveal.tools.search.database import storable
@@ -44,9 +45,16 @@ create table if not exists claims(key text primary key, owner text, until real);
 pragma application_id = {MARK}; pragma user_version = {VERSION};
 commit
 """
-_HITS = TypeAdapter(tuple[SearchHit, ...])
 
 log = logging.getLogger(__name__)
+
+
+class _Refusal(BaseModel):
+    refused: str
+
+
+_KEPT = TypeAdapter[tuple[SearchHit, ...] | _Refusal](tuple[SearchHit, ...] | _Refusal)
+"""What the column `hits` holds, as JSON."""
 
 
 class Request(NamedTuple):
@@ -79,6 +87,8 @@ class Answer(NamedTuple):
 
     hits: tuple[SearchHit, ...]
     pictures: Mapping[str, bytes]
+    refused: str | None = None
+    """Why what was asked for cannot be had; there are no hits then."""
 
 
 class Answers:
@@ -126,7 +136,9 @@ class Answers:
                 row = connection.execute("select hits from answers where key = ?", (key,)).fetchone()
                 if row is None:
                     return None
-                hits = _HITS.validate_json(row[0])
+                hits = _KEPT.validate_json(row[0])
+                if isinstance(hits, _Refusal):
+                    return Answer((), {}, hits.refused)
                 names = sorted({hit.thumbnail.sha256 for hit in hits if hit.thumbnail is not None})
                 marks = ",".join("?" * len(names))
                 stored = dict(connection.execute(f"select sha256, png from pictures where sha256 in ({marks})", names))
@@ -160,7 +172,8 @@ class Answers:
                 for request, answer, fetched_at in rows:
                     connection.executemany("insert or ignore into pictures values (?, ?)", answer.pictures.items())
                     fields = json.dumps(request.fields, sort_keys=True, ensure_ascii=False)
-                    row = (request.key, fields, _HITS.dump_json(answer.hits).decode(), fetched_at)
+                    kept = answer.hits if answer.refused is None else _Refusal(refused=answer.refused)
+                    row = (request.key, fields, _KEPT.dump_json(kept).decode(), fetched_at)
                     connection.execute("insert or replace into answers values (?, ?, ?, ?)", row)
         except sqlite3.Error as error:
             raise SearchError(f"{self._path} cannot keep an answer: {error}", "free some space") from error

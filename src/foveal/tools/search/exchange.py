@@ -38,6 +38,7 @@ class _Line(BaseModel):
     hits: tuple[SearchHit, ...]
     fetched_at: str
     pictures: dict[str, str]
+    refused: str | None = None
 
 
 class Imported(NamedTuple):
@@ -69,6 +70,7 @@ def export_answers(answers: Answers, path: Path) -> int:
                     "hits": [hit.model_dump(mode="json") for hit in answer.hits],
                     "fetched_at": fetched_at,
                     "pictures": {name: base64.b64encode(png).decode() for name, png in answer.pictures.items()},
+                    **({} if answer.refused is None else {"refused": answer.refused}),
                 }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 count += 1
@@ -169,9 +171,11 @@ def _row(raw: bytes) -> tuple[Request, Answer, str]:
     asked = line.request
     if asked.version != VERSION:
         raise ValueError(f"version {asked.version}, and this foveal reads version {VERSION}")
+    if line.refused is not None and line.hits:
+        raise ValueError("it has hits and is refused, too")
     named = {hit.thumbnail.sha256 for hit in line.hits if hit.thumbnail is not None}
     pictures = {name: base64.b64decode(png, validate=True) for name, png in line.pictures.items() if name in named}
-    answer = Answer(line.hits, pictures)
+    answer = Answer(line.hits, pictures, line.refused)
     unpack(answer, ImageStore())
     return Request(asked.tool, asked.provider, asked.sought, asked.k, asked.options), answer, line.fetched_at
 

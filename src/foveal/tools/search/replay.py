@@ -3,7 +3,10 @@
 - `record`: every answer comes from the provider and is kept.
 - `replay`: every answer comes from the file. A search that is not in it fails, and nothing is asked.
 - `replay_or_record`: what is not in the file is asked for and kept. Equal searches of any number of threads and
-  processes are asked once; failures are not kept, so the next one asks again.
+  processes are asked once; failures of the provider are not kept, so the next one asks again.
+
+What cannot be had (a page that is not there, a query that is refused) is the model's to read, and kept like an answer.
+A refused picture is not: it says as much about the uploader.
 """
 
 import asyncio
@@ -38,6 +41,15 @@ class _Recorder:
     async def answer(
         self, tool: str, provider: str, sought: str, k: int, ask: Callable[[], Awaitable[Answer]]
     ) -> Answer:
+        """The answer from where the mode says; a refusal that is kept is raised as it was."""
+        answer = await self._answer(tool, provider, sought, k, ask)
+        if answer.refused is not None:
+            raise SearchError(answer.refused, of_request=True)
+        return answer
+
+    async def _answer(
+        self, tool: str, provider: str, sought: str, k: int, ask: Callable[[], Awaitable[Answer]]
+    ) -> Answer:
         request = Request(tool, provider, sought, k, self._options)
         if self._mode == "record":
             return await self._record(request, ask)
@@ -60,7 +72,12 @@ class _Recorder:
             await asyncio.shield(asyncio.to_thread(self._answers.release, request.key, owner))
 
     async def _record(self, request: Request, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        answer = await ask()
+        try:
+            answer = await ask()
+        except SearchError as error:
+            if not error.of_request or request.tool == "image_search":
+                raise
+            answer = Answer((), {}, error.what)
         try:
             await asyncio.to_thread(self._answers.put, request, answer)
         except SearchError as error:  # what was paid for is not thrown away
