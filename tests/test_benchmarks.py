@@ -9,11 +9,11 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
-    "bench_rescore": (("-n", "40"), set()),
-    "curate_intake": (("--rows", "400", "--slice", "200"), set()),
+    "bench_rescore": (("-n", "40"), {"rescore_vs_parse", "draw_vs_parse"}),
+    "curate_intake": (("--rows", "400", "--slice", "200"), {"kept", "add_peak_gb"}),
     "decode": (("-n", "4", "--slots", "2", "--rounds", "1"), {"decode_vs_generate"}),
-    "gradient_noise": (("--questions", "4"), set()),
-    "large_step": (("--shape", "micro", "--tokens", "256", "-n", "2"), set()),
+    "gradient_noise": (("--questions", "4"), {"cosine.all", "energy.malformed"}),
+    "large_step": (("--shape", "micro", "--tokens", "256", "-n", "2"), {"sft_tokens_per_second", "rl_mfu"}),
     "rl_step": (("--quick", "--rounds", "1"), {"vs_trl", "vs_lockstep", "decode_vs_generate"}),
     "sandbox": (("-n", "2"), {"start_ratio", "roundtrip_ratio", "memory_ratio"}),
     "search": (("--docs", "1000", "--images", "40"), {"docs", "build_s", "p95_ms_or", "vs_bm25s", "vs_tantivy"}),

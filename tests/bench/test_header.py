@@ -50,6 +50,19 @@ def test_other_settings_are_refused(world, data):
         world(world.model(), n=3)
 
 
+def test_a_picture_that_stays_damaged_frees_no_other_one(world, data):
+    pictures = {file.name: file.read_bytes() for file in (data / "images").iterdir()}
+    (data / "images" / "3.png").write_bytes(pictures["3.png"][:60])
+    world(world.model(fails=["Iraq"]))
+    Image.new("RGB", (48, 40), "white").save(data / "images" / "5.png")
+    with pytest.raises(ConfigError, match=r"other pictures: of 1 questions, realx-5 among them"):
+        world(world.model())
+    (data / "images" / "5.png").write_bytes(pictures["5.png"])
+    assert world(world.model())[1]["n"] == 5
+    Image.new("RGB", (48, 40), "white").save(data / "images" / "3.png")
+    assert world(world.model())[1]["n"] == 6, "what could not be read before may be another one now"
+
+
 def test_a_run_of_an_older_foveal_goes_on_and_is_bound_from_then_on(world):
     world(world.model(), n=3)
     file = world.folder / "bench.json"

@@ -32,5 +32,8 @@ def test_a_folder_without_a_checkpoint_and_a_model_that_is_not_served(foveal, en
     done = foveal("doctor", "--policy", tmp_path)
     assert done.returncode == 1 and "no config.json" in done.stdout
     server = endpoint([], models=("a",))
-    done = foveal("doctor", "--policy", server.url, "--model", "b")
-    assert done.returncode == 1 and "choose one of: a" in done.stdout
+    secret = server.url.replace("://", "://bob:s3cret@")
+    done = foveal("doctor", "--policy", secret, "--model", "b")
+    assert done.returncode == 1 and "choose one of: a" in done.stdout and "s3cret" not in done.stdout
+    done = foveal("doctor", "--policy", secret, "--model", "a")
+    assert done.returncode == 0 and "serves a" in done.stdout and "s3cret" not in done.stdout

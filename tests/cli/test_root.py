@@ -69,6 +69,14 @@ def test_a_file_where_a_folder_is_to_be_made_is_code_2_and_named(foveal, endpoin
     assert unusable_path(OSError(errno.ENOENT, "No such file or directory", "x")) is None, "that may be a bug"
 
 
+def test_a_full_disk_is_the_users_to_mend():
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError) as raised:
+        full.write(b"more")
+    assert raised.value.filename is None, "a write does not say to which file"
+    told = unusable_path(raised.value)
+    assert told is not None and "does not fit: No space left on device" in told.what and "make room" in told.fix
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [(ConfigError, 2), (InputError, 2), (RecordError, 2), (MissingDependency, 2), (SandboxError, 1), (FovealError, 1)],

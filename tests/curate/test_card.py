@@ -30,7 +30,7 @@ from foveal.view import render_curation
 def settings(**changes):
     values = {
         "teachers": [
-            {"name": "alice", "policy": "http://me:secret@10.0.0.1/v1", "price": {"prompt": 2.0, "completion": 10.0}},
+            {"name": "alice", "policy": "http://me:s@secret@10.0.0.1/v1", "price": {"prompt": 2.0, "completion": 10.0}},
             {"name": "bob", "policy": "b"},
         ],
         "student": {"policy": "http://student/v1"},
@@ -53,7 +53,7 @@ def add_figures(folder, name="s", licence="CC BY 4.0", **rejected):
     rows = kept + sum(rejected.values())
     file = FileFigures(name="a.jsonl", sha256="ab" * 32, size=1234, rows=rows)
     source = SourceFigures(
-        name=name, licence=licence, url="https://you:secret@example.org/a_b", files=(file,), rows=rows, kept=kept,
+        name=name, licence=licence, url="https://you:my@secret@example.org/a_b", files=(file,), rows=rows, kept=kept,
         rejected=rejected,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from foveal.config import Sampling
-from foveal.errors import PolicyError
-from foveal.policy.openai import OpenAIPolicy
+from foveal.errors import ConfigError, InputError, PolicyError
+from foveal.policy.openai import OpenAIPolicy, without_login
+from foveal.policy.opening import served_models
 from foveal.trajectory import ImageStore
 
 HANG, RESET = b"hang", b"reset"
@@ -199,6 +200,33 @@ def test_cancelled_request_lets_go_of_everything(raw_endpoint, said, connect):
 def test_a_key_that_a_proxy_sends_back_is_not_shown(refusal):
     found, _ = refusal((200, "no JSON: you sent Bearer sk-secret"), api_key="sk-secret", max_retries=0)
     assert "you sent Bearer ***" in str(found) and "sk-secret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://h:8000/v1", "http://h:8000/v1"),
+        ("http://bob:s3cret@h/v1", "http://h/v1"),
+        ("http://bob:s3@cret@h/v1/@me", "http://h/v1/@me"),
+        ("http://bob:s3cret@h:port/v1", "http://…"),
+        ("http://bob:s3/cret@h/v1", "http://…"),
+        ("http://bob:s3#cret@h/v1", "http://…"),
+        ("http://bob:s3cret", "http://…"),
+        ('see "https://bob:s3cret@h/a" and b@c', 'see "https://h/a" and b@c'),
+        ("no address", "no address"),
+    ],
+)
+def test_an_address_is_shown_without_name_and_password(address, shown):
+    assert without_login(address) == shown
+
+
+def test_no_part_of_an_address_that_cannot_be_read_is_shown():
+    for rest in ("h:port/v1", "h:port", "[::1/v1"):
+        with pytest.raises(ConfigError, match="is no address") as caught:
+            OpenAIPolicy(f"http://bob:s3cret@{rest}", "m")
+        with pytest.raises(InputError, match="is no address") as told:
+            served_models(f"http://bob:s3cret@{rest}", None)
+        assert "s3cret" not in f"{caught.value} {told.value}"
 
 
 def test_the_password_of_an_address_is_sent_and_never_shown(raw_endpoint, connect, caplog):

@@ -1,9 +1,10 @@
 import shutil
+import sqlite3
 
 import pytest
 from PIL import Image
 
-from foveal.tools.search.folder import build_index
+from foveal.tools.search.folder import add_folder, build_index
 from foveal.tools.search.image import ImageIndex, Picture
 from foveal.tools.search.text import Document, TextIndex
 from foveal.tools.searched import describe_searched, index_fingerprint
@@ -29,6 +30,29 @@ def test_an_index_of_other_files_is_another_one_and_a_copy_is_not(docs, tmp_path
     (docs / "a.md").write_text("# Zebra\n\nIt has spots.\n")
     build_index(docs, tmp_path / "index")
     assert index_fingerprint(tmp_path / "index") != first
+
+
+@pytest.mark.parametrize("origin", [None, "mine"])
+def test_what_was_added_to_an_index_of_files_counts_too(docs, tmp_path, origin):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "a.md").write_text("# Okapi\n")
+    found = []
+    for name in ("first", "same", "other"):
+        build_index(docs, tmp_path / name)
+        add_folder(tmp_path / "more", tmp_path / name)
+        found.append(index_fingerprint(tmp_path / name))
+        if name != "first":
+            TextIndex.open(tmp_path / name).add([Document("cow", f"spots of the {name}", origin=origin)])
+            found.append(index_fingerprint(tmp_path / name))
+    assert found[0] == found[1] == found[3] and len(set(found)) == 3
+
+
+def test_the_fingerprint_of_an_index_of_files_reads_no_row_of_theirs(docs, tmp_path):
+    build_index(docs, tmp_path / "index")
+    first = index_fingerprint(tmp_path / "index")
+    with sqlite3.connect(tmp_path / "index" / "text.db") as connection:
+        connection.execute("update documents set link = 'elsewhere'")
+    assert index_fingerprint(tmp_path / "index") == first
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
     RUN/bench.json                  what the score depends on (`foveal.bench.header`)
     RUN/with-tools/, without-tools/, blind/, blank/   run folders; a trajectory is `<question>/<repeat>`
     RUN/images/                     pictures of all of them
+    RUN/pictures.json               SHA-256 of the pictures of every question
     RUN/failures.jsonl              attempts that the endpoint, the sandbox, a search or the time failed
     RUN/ledger.sqlite               replies of an endpoint: none is paid for twice
 
@@ -15,7 +16,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from foveal.bench.rows import Item, Picture
 from foveal.bench.scores import infrastructure, regrade, scorer
 from foveal.bench.settings import BenchSettings, Mode
 from foveal.config import Limits
+from foveal.curate.folder import write_whole
 from foveal.curate.lots import lot
 from foveal.errors import ConfigError, InputError
 from foveal.policy.base import Policy
@@ -44,6 +46,7 @@ from foveal.trajectory import ImageStore, Question, Record, Trajectory
 
 FAILURES = "failures.jsonl"
 LEDGER = "ledger.sqlite"
+PICTURES = "pictures.json"
 FIRST: Mode = "with-tools"
 
 
@@ -57,8 +60,8 @@ class Plan(NamedTuple):
     """Rows of the data that could not become questions."""
     sha256: str
     """Of ids, texts and accepted answers of the planned questions, in the order of the data."""
-    pictures_sha256: str
-    """Of the files of their pictures, in the same order."""
+    pictures: Mapping[str, Sequence[str]]
+    """Question to the SHA-256 of each file of its pictures, in the order of the data."""
 
 
 class Who(NamedTuple):
@@ -114,8 +117,7 @@ def plan(benchmark: Benchmark, settings: BenchSettings) -> Plan:
             shown[item.id] = [_picture_sha256(picture, files) for picture in item.pictures]
             shown.pop(last or "", None)
     asked = (line for name, line in lines.items() if name in shown)
-    hashes = _sha256(asked), _sha256(map(json.dumps, shown.values()))
-    return Plan(frozenset(shown), len(lines), tuple(problems), *hashes)
+    return Plan(frozenset(shown), len(lines), tuple(problems), _sha256(asked), shown)
 
 
 def _sha256(lines: Iterable[str]) -> str:
@@ -160,7 +162,7 @@ def head(benchmark: Benchmark, settings: BenchSettings, questions: Plan, who: Wh
         items=questions.items,
         left_out=len(questions.problems),
         questions_sha256=questions.sha256,
-        pictures_sha256=questions.pictures_sha256,
+        pictures_sha256=_sha256(map(json.dumps, questions.pictures.values())),
         n=len(questions.ids),
         repeats=settings.repeats,
         seed=settings.seed,
@@ -212,12 +214,13 @@ async def run(
         How far every mode came. A mode that was stopped is the last one: what stopped it would stop the others.
 
     Raises:
-        ConfigError: The run was begun with other settings.
+        ConfigError: The run was begun with other settings or pictures.
         RecordError: Another process is writing to it.
         IsolationError: The tools have code, and this machine cannot isolate it.
     """
-    unread = any(failure.kind == "data" for failure in read_failures(folder))
-    begin(folder, head(benchmark, settings, questions, who), mended=unread)
+    mended = _check_pictures(folder, questions.pictures)
+    begin(folder, head(benchmark, settings, questions, who), mended)
+    write_whole(folder / PICTURES, json.dumps(questions.pictures))
     progress: dict[Mode, Progress] = {}
     for mode in modes(settings, who.tools):
         progress[mode] = await _ask(benchmark, settings, questions, who, folder, mode, partial(on_done, mode))
@@ -225,6 +228,24 @@ async def run(
         if progress[mode].stopped is not None:
             break
     return progress
+
+
+def _check_pictures(folder: Path, now: Mapping[str, Sequence[str]]) -> bool:
+    """Whether pictures that could not be read before may be others now: of those questions alone.
+
+    Raises:
+        ConfigError: Pictures of other questions are not those that the run began with.
+    """
+    unread = {failure.id.rpartition("/")[0] for failure in read_failures(folder) if failure.kind == "data"}
+    file = folder / PICTURES
+    before = json.loads(file.read_bytes()) if unread and file.exists() else {}
+    changed = [name for name in before.keys() & now.keys() - unread if before[name] != now[name]]
+    if changed:
+        raise ConfigError(
+            f"{folder} was begun with other pictures: of {len(changed)} questions, {min(changed)} among them",
+            "put the pictures back, or name another folder: --run DIR",
+        )
+    return bool(unread)
 
 
 def count_left(folder: Path, settings: BenchSettings, questions: Plan, asked: tuple[Mode, ...]) -> int:

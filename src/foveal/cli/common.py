@@ -88,6 +88,8 @@ def missing_package(error: ImportError) -> MissingDependency | None:
 
 def unusable_path(error: OSError) -> InputError | None:
     """The error for users if `error` says that a file or folder cannot be used; None for any other."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:  # a write does not say to which file
+        return InputError(f"what was written last does not fit: {error.strerror}", "make room for it, and start again")
     if error.errno not in _UNUSABLE or error.filename is None:
         return None
     return InputError(f"{error.filename} cannot be used: {error.strerror}", "name another one, or make room for it")

@@ -167,7 +167,9 @@ def _checkpoint(folder: str | None) -> str:
 def _endpoint(url: str | None, model: str | None) -> str:
     if url is None:
         raise InputError("none was named", "--policy http://127.0.0.1:8000/v1 checks one")
-    models = served_models(url, api_key())
+    from foveal.policy.openai import without_login
+
+    models, shown = served_models(url, api_key()), without_login(url)
     if model is not None and model not in models:
-        raise InputError(f"{url} does not serve {model}", f"choose one of: {', '.join(models[:8])}")
-    return f"{url} serves {', '.join(models[:8])}"
+        raise InputError(f"{shown} does not serve {model}", f"choose one of: {', '.join(models[:8])}")
+    return f"{shown} serves {', '.join(models[:8])}"

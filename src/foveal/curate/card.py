@@ -4,7 +4,6 @@ Everything is read from what the steps wrote, and the same curation gives the sa
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,6 +39,7 @@ from foveal.curate.stages import Stages, Verified, VerifiedTry
 from foveal.curate.synthesis import SYNTHESIS, run_of
 from foveal.curate.verification import length
 from foveal.errors import ConfigError, RecordError
+from foveal.policy.openai import without_login
 from foveal.policy.paid import Price, read_spent
 from foveal.records import FILE, scan_run
 from foveal.reward.parts import response_tokens
@@ -49,7 +49,6 @@ README = "README.md"
 MOST_TEXT = 600
 """Characters of a question or an answer that an example shows."""
 MOST_GOLD = 4
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
 PARTS: tuple[Literal["train", "held_out"], ...] = ("train", "held_out")
 
 Holds = Literal["tools", "reasoning"]
@@ -179,7 +178,7 @@ def _sources(folder: Folder, settings: CurateSettings) -> Iterator[CardSource]:
                 name=source.name,
                 holds=holds,
                 licence=source.licence,
-                url=source.url and _PASSWORD.sub("", source.url),
+                url=source.url and without_login(source.url),
                 rows=source.rows,
                 kept=source.kept,
                 rejected=dict(Counter(source.rejected).most_common()),
@@ -310,4 +309,4 @@ def _counts(counts: Counter[str]) -> dict[str, int]:
 
 def _without_passwords(settings: dict[str, Any]) -> dict[str, JsonValue]:
     """Settings that may be shown to everybody: an address may hold a name and a password."""
-    return cast(dict[str, JsonValue], json.loads(_PASSWORD.sub("", json.dumps(settings, ensure_ascii=False))))
+    return cast(dict[str, JsonValue], json.loads(without_login(json.dumps(settings, ensure_ascii=False))))

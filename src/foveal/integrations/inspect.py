@@ -10,6 +10,7 @@ Needs `pip install "foveal[inspect]"`. The model is inspect's (`--model`), or a 
 # mypy: disable-error-code="import-not-found, untyped-decorator"
 # (inspect-ai is not installed for development: it wants an older fsspec than `datasets` does)
 
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -269,7 +270,10 @@ def _note(state: Any, trajectory: Trajectory, images: ImageStore) -> None:
 def _settings(policy: str | None, search: str | None, config: str | None, **given: str | int | None) -> BenchSettings:
     flags = {"policy": policy or "inspect", "tools.search": search, **given}
     named = {name: str(value) for name, value in flags.items() if value is not None}
-    settings = read_settings(BenchSettings, Path(config) if config is not None else None, named)
+    file = Path(config) if config is not None else None
+    settings = read_settings(BenchSettings, file, named)
+    if policy is None and file is not None and "policy" in tomllib.loads(file.read_text(encoding="utf-8")):
+        raise ConfigError(f"{file} names a policy, and inspect's model is asked", "take it out, or say -T policy=...")
     others = OTHERS if policy is not None else OTHERS | OF_MODEL
     for name in sorted(others.keys() & settings.model_fields_set):
         raise ConfigError(f"{name} has no effect here", f"leave it out, and take {others[name]}")

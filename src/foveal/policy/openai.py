@@ -32,6 +32,8 @@ from foveal.policy.base import Generation, up_to_stop
 from foveal.retry import retry_after
 from foveal.trajectory import ImagePart, ImageRef, ImageStore, Message, Tokens
 
+_ADDRESS = re.compile(r"""(?<=://)[^\s"'\\]+""")
+
 MAX_PNG_PIXELS = 2_000_000
 MAX_BACKOFF_SECONDS = 30.0
 MAX_RETRY_AFTER_SECONDS = 120.0
@@ -106,7 +108,9 @@ class OpenAIPolicy:
         except httpx.InvalidURL:
             url = httpx.URL()
         if url.scheme not in ("http", "https") or not url.host:
-            raise ConfigError(f"{base_url!r} is no address of an endpoint", "write it as http://127.0.0.1:8000/v1")
+            raise ConfigError(
+                f"{without_login(base_url)!r} is no address of an endpoint", "write it as http://127.0.0.1:8000/v1"
+            )
         self.name = model
         # A name and a password in the address are sent, and never shown: the address is told in errors.
         self._login = (url.username, url.password) if url.userinfo else None
@@ -249,9 +253,20 @@ class OpenAIPolicy:
         return " ".join(text.split())[:500] or "(empty reply)"
 
 
-def without_login(address: str) -> str:
-    """An address as it may be shown: without the name and the password that it may hold."""
-    return re.sub(r"^([a-zA-Z]+://)[^/?#]*@", r"\1", address)
+def without_login(text: str) -> str:
+    """Text as it may be shown: addresses in it without the name and the password that they may hold.
+
+    An address that cannot be parsed is left out: nobody can tell where in it a password ends.
+    """
+    return _ADDRESS.sub(lambda found: _host_and_path(found[0]), text)
+
+
+def _host_and_path(rest: str) -> str:
+    try:
+        url = httpx.URL(f"http://{rest}")
+    except httpx.InvalidURL:
+        return "…"
+    return re.sub(r"^[^/?#]*@", "", rest) if url.userinfo else rest
 
 
 class OpenAIConversation:

@@ -45,7 +45,9 @@ def served_models(url: str, key: str | None, transport: "httpx.BaseTransport | N
     try:
         with httpx.Client(timeout=10, transport=transport) as client:
             reply = client.get(address, headers=headers)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except httpx.InvalidURL:
+        raise InputError(f"{shown} is no address", "correct --policy") from None
+    except httpx.HTTPError as error:
         raise InputError(f"{shown} cannot be reached: {error}", "start the endpoint, or correct --policy") from error
     if reply.status_code in (401, 403):
         raise InputError(f"{shown} answered HTTP {reply.status_code}", f"set {KEYS[0]} to a key that it accepts")

@@ -12,8 +12,11 @@ from foveal.tools.search.settings import SearchSettings
 from foveal.tools.search.stamps import read_stamps
 from foveal.tools.settings import ToolSettings
 
-_TEXTS = "select title, body, link, date, source from words join documents on words.rowid = id order by id"
-_PICTURES = "select title, link, source, layout from pictures order by id"
+_HOLDS = {
+    text.FILE: "select title, body, link, date, source from documents join words on words.rowid = id",
+    image.FILE: "select title, link, source, layout from pictures",
+}
+"""What a search can find in each file of an index."""
 
 
 def describe_searched(settings: ToolSettings) -> dict[str, JsonValue]:
@@ -40,7 +43,7 @@ def describe_searched(settings: ToolSettings) -> dict[str, JsonValue]:
 
 
 def index_fingerprint(folder: Path) -> str:
-    """SHA-256 of what an index folder was built from: of its files, or of all that it holds if there were none.
+    """SHA-256 of what an index folder was built from: of its files, and of all that it holds of no file.
 
     A copy of the folder has the same, and so has one that was built from a copy of the files.
 
@@ -48,17 +51,19 @@ def index_fingerprint(folder: Path) -> str:
         InputError: The folder cannot be used.
         SearchError: The index is damaged.
     """
-    digest = hashlib.sha256()
+    digest, origins = hashlib.sha256(), list[str]()
     if (stamps := read_stamps(folder)) is not None:
         folders = [stamps.files, *(stamps.added[name] for name in sorted(stamps.added))]
         digest.update(json.dumps([sorted((origin, one.stamp) for origin, one in files.items())
                                   for files in folders]).encode())  # fmt: skip
-        return digest.hexdigest()
-    for file, rows in ((text.FILE, _TEXTS), (image.FILE, _PICTURES)):
-        digest.update(f"{file}\n".encode())
+        origins = [origin for files in folders for origin in files]
+    for file, held in _HOLDS.items():
+        if stamps is None:
+            digest.update(f"{file}\n".encode())
         if (folder / file).exists():
             with reading(folder / file) as connection:
-                for row in connection.execute(rows):
+                of_none = f"{held} where origin is null or origin not in (select value from json_each(?)) order by id"
+                for row in connection.execute(of_none, (json.dumps(origins),)):
                     digest.update(repr(row).encode())
     return digest.hexdigest()
 

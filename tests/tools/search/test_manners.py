@@ -115,6 +115,14 @@ def test_a_refusal_is_the_querys_own_unless_options_were_never_accepted(polite):
         assert raised.value.of_request == own
 
 
+def test_options_that_are_never_accepted_are_given_up(polite):
+    search, provider, *_ = polite(*[Trouble("no", kind="query")] * 5, options={"gl": "x"}, failures_in_a_row=2)
+    for _ in range(5):
+        with pytest.raises(SearchError):
+            ask(search)
+    assert len(provider.asked) == 2
+
+
 def test_retry_after_is_honoured_exactly_unless_it_is_too_long(polite):
     search, _, clock, _ = polite(Trouble("slow down", wait=7), Trouble("slow down", wait=0), HITS)
     assert ask(search) == HITS

@@ -122,11 +122,11 @@ class Manners:
         try:
             result = await self._tried(work)
         except Trouble as trouble:
+            if trouble.kind == "query" and self._settings.options and not self._answered:
+                trouble = Trouble(trouble.what, trouble.fix, "shape")  # more likely it refuses them, and every query
             if trouble.kind != "query":  # such a failure says nothing about the provider
                 self._count_failure(trouble)
-            elif self._settings.options and not self._answered:  # more likely it refuses them, and every query
-                raise Trouble(trouble.what, trouble.fix, "shape") from trouble
-            raise
+            raise trouble from None
         finally:
             if probe:
                 self._trying = False
