@@ -106,6 +106,9 @@ def test_settings_without_effect_are_refused(data, tmp_path):
         (tmp_path / "other.toml").write_text(toml)
         with pytest.raises(ConfigError, match="has no effect here"):
             bench("vstar", data=str(data), policy=policy, config=str(tmp_path / "other.toml"))
+    (tmp_path / "other.toml").write_text('policy = "http://127.0.0.1:9/v1"')
+    with pytest.raises(ConfigError, match="names a policy, and inspect's model is asked"):
+        bench("vstar", data=str(data), config=str(tmp_path / "other.toml"))
     with pytest.raises(ConfigError, match="there is nowhere to search"):
         agent("realx")
     with pytest.raises(ConfigError, match="there is no benchmark"):

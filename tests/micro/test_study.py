@@ -1,9 +1,11 @@
 import json
+import sqlite3
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from foveal import __version__
 from foveal.errors import ConfigError
 from foveal.micro.model import new_model, save
 from foveal.micro.questions import FAMILIES
@@ -29,6 +31,7 @@ def test_a_whole_study_of_one_step(encoder: ChatEncoder, tmp_path: Path):
         assert {f"{name}.0.family.{family}.call_rate" for family in FAMILIES} < set(figures)
         assert {f"{name}.0.sampled.family.{family}.code" for family in FAMILIES} < set(figures)
         assert (f"{name}.0.alarms" in figures) == (arm.rl is not None)
+        assert figures[f"{name}.0.code"].startswith(__version__)
         for how, temperature in (("held_out", 0.0), ("sampled", 1.0)):
             asked = read_run(run / name / "seed-0" / how).trajectories
             assert {trajectory.question.id for trajectory in asked} == {f"test-0-{index}" for index in range(5)}
@@ -48,6 +51,11 @@ def test_a_whole_study_of_one_step(encoder: ChatEncoder, tmp_path: Path):
     found = run_study(more, base, run, jobs=1)
     assert found["base.seeds"] == [0, 1] and found["direct.seeds"] == [0] and not (run / "direct" / "seed-1").exists()
     assert "Seeds so far: base 2, direct 1" in text(found, "foveal micro study")
+    with sqlite3.connect(run / "world" / "index" / "pictures.db") as old:
+        old.execute("pragma user_version = 1")
+    assert run_study(more, base, run, jobs=1) == found, "nothing is left to do"
+    with pytest.raises(ConfigError, match=r"cannot go on: .*index version 1"):
+        run_study(TINY.model_copy(update={"seeds": 3}), base, run, jobs=1)
     with pytest.raises(ConfigError, match="steps was 1"):
         run_study(TINY.model_copy(update={"steps": 2}), base, run, jobs=1)
 

@@ -17,7 +17,7 @@ def figures(accuracy: dict[str, float], direct_calls: dict[str, float] | None = 
         out[f"{arm}.seeds"] = [0, 1]
         for seed in range(2):
             found: dict[str, Any] = {"accuracy": accuracy.get(arm, 0.5), "calls_per_question": 1.5}
-            found["code_error_rate"] = 0.25
+            found |= {"code_error_rate": 0.25, "code": f"1.{seed}, commit abc"}
             for family in FAMILIES:
                 called = (direct_calls or {}).get(arm, 0.4) if family == "direct" else 0.95
                 found |= {f"family.{family}.n": 100, f"family.{family}.accuracy": accuracy.get(arm, 0.5)}
@@ -79,6 +79,9 @@ def test_arms_are_compared_over_the_seeds_that_both_have_done():
     assert "Seeds so far: base 2," in said and "clip-0.2 1." in said and missing(found) == []
     found["clip-0.2.seeds"] = []
     assert missing(found) == ["clip-0.2"]
+    found |= {"clip-0.2.seeds": [2], "base.seeds": [0, 1, 2]}
+    assert missing(found) == ["clip-0.2"], "a seed of which other arms have nothing is no whole one"
+    assert missing({f"{arm}.seeds": [] for arm in ARMS}) == list(ARMS)
 
 
 def test_the_page_says_what_was_measured_and_how(tmp_path: Path):
@@ -89,6 +92,7 @@ def test_the_page_says_what_was_measured_and_how(tmp_path: Path):
     assert "foveal micro study RUN --seeds 2" in said and "**85.0 %** | 82.7 - 87.1 % | 85.0, 85.0 |" in said
     assert "| 768 | placeholder_code (2); placeholder_code (2) |" in said
     assert f"| {ARMS['direct'].title} | 768 | none; none |" in said
+    assert said.endswith("Made with foveal 1.0, commit abc, 1.1, commit abc.\n")
     data = json.loads((tmp_path / "page" / "cold-start.json").read_text(encoding="utf-8"))
     assert data == {"command": "foveal micro study RUN --seeds 2", **found}
     for name in ("cold-start-curves.svg", "cold-start-tools.svg"):

@@ -25,9 +25,10 @@ from typing import Any, NamedTuple
 import torch
 from pydantic import JsonValue
 
+from foveal.bench.header import code_version
 from foveal.bench.operations import carried_out
 from foveal.config import Sampling
-from foveal.errors import ConfigError
+from foveal.errors import ConfigError, InputError
 from foveal.micro import world
 from foveal.micro.bench import ask_all, figures
 from foveal.micro.coldstart import cold_start
@@ -37,6 +38,7 @@ from foveal.micro.settings import ColdStartSettings, StudySettings
 from foveal.policy.transformers import TransformersPolicy
 from foveal.records import RunWriter
 from foveal.tools.sandbox import LocalSandbox
+from foveal.tools.search.folder import open_index
 from foveal.train.rl import run_rl
 from foveal.train.rl_settings import RlSettings
 from foveal.trajectory import Trajectory
@@ -122,12 +124,13 @@ def run_study(settings: StudySettings, base: Path, run: Path, jobs: int) -> dict
         `<arm>.<seed>.` with the figures of
         `micro.bench.figures` on the held-out questions (accuracy, call_rate, family.<name>.accuracy, ...) and
         `family.<name>.<tool>` (calls of a tool a question), greedy, and behind `sampled.` the same at temperature 1;
+        `code`, the version that asked;
         and where there was reinforcement learning `alarms` (name
         to the first step at which it stood), `trajectories` (sampled in training), `curve.<metric>` (one value a step,
         null where it could not be measured).
 
     Raises:
-        ConfigError: The folder holds a study with other settings.
+        ConfigError: The folder holds a study with other settings, or one that this foveal cannot go on with.
         SandboxError: Code cannot be run here.
     """
     _begin(settings, base, run)
@@ -154,6 +157,15 @@ def _do(settings: StudySettings, base: Path, run: Path, jobs: int) -> None:
     """Run what is left; arms that begin with a cold start wait for that of their seed."""
     left = [(name, seed) for seed in range(settings.seeds) for name in settings.arms]
     left = [(name, seed) for name, seed in left if not (_folder(run, name, seed) / DONE).exists()]
+    if not left:
+        return
+    try:
+        open_index(run / WORLD / INDEX)
+    except InputError as error:  # a new index under an old study would mix two experiments
+        raise ConfigError(
+            f"the study in {run} cannot go on: {error.what}",
+            "go on with the foveal that began it, or name another folder",
+        ) from error
     threads = max(1, (os.cpu_count() or 1) // jobs)
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, spawn, _prepare, (threads,))
@@ -201,6 +213,8 @@ def _run_arm(settings: StudySettings, name: str, start: Path, run: Path, seed: i
         result = Path(run_rl(chosen, folder / "rl", resume=(folder / "rl" / "settings.json").exists()).model)
         found = training_figures((folder / "rl" / "metrics.jsonl").read_text(encoding="utf-8"))
     found |= asyncio.run(_ask(settings, result, folder, seed))
+    code = code_version()
+    found["code"] = code.foveal if code.commit is None else f"{code.foveal}, commit {code.commit[:12]}"
     part = folder / f"{DONE}.part"
     part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     part.rename(folder / DONE)

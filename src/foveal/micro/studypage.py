@@ -37,8 +37,12 @@ class Claim(NamedTuple):
 
 
 def missing(figures: Figures) -> list[str]:
-    """Arms of which no seed is done yet: without them there is no page."""
-    return [arm for arm in ARMS if not figures[f"{arm}.seeds"]]
+    """Arms that the seed with the most arms has not done yet: without one whole seed there is no page."""
+    done = {arm: figures[f"{arm}.seeds"] for arm in ARMS}
+    most = max(
+        sorted(set[int]().union(*done.values())), key=lambda seed: sum(seed in of for of in done.values()), default=0
+    )
+    return [arm for arm in ARMS if most not in done[arm]]
 
 
 def write_page(figures: Figures, command: str, folder: Path) -> Path:
@@ -78,6 +82,7 @@ def text(figures: Figures, command: str) -> str:
         accuracy="\n".join(_accuracy_row(figures, arm) for arm in ARMS),
         use="\n".join(_use_row(figures, arm) for arm in ARMS),
         alarms="\n".join(_alarm_row(figures, arm) for arm in trained),
+        code=", ".join(sorted({code for arm in ARMS for code in _seeds(figures, arm, "code")})),
     )
 
 
@@ -131,7 +136,7 @@ stood:
 |---|---|---|
 {alarms}
 
-Data: [cold-start.json](cold-start.json).
+Data: [cold-start.json](cold-start.json). Made with foveal {code}.
 """
 
 

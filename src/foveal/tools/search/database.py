@@ -61,7 +61,7 @@ def check_database(path: Path, kind: Kind) -> None:
     if version != VERSIONS[kind]:
         raise InputError(
             f"{path} is of index version {version}; this foveal reads version {VERSIONS[kind]}",
-            "delete the index folder and build it again with: foveal index build DIR",
+            "delete it and make it again, with the command that made it: foveal index build, bench-data or micro world",
         )
 
 
