@@ -1,12 +1,14 @@
 """Evaluation harnesses themselves against `foveal serve`, in an environment of their own: `make check-harness`.
 
-lmms-eval runs its own tasks, MME and V* bench, over rows that are made here. The agent is real, with its code and its
+lmms-eval runs its own tasks, MME and V* bench, over rows that are made here; VLMEvalKit, which is no package, is run if
+VLMEVALKIT names a checkout of it whose packages are in its `.venv`. The agent is real, with its code and its
 sandbox; the model behind it is a script that has nothing but what the agent shows it: it crops a corner of the picture,
 looks at the pixels of the crop, and answers with the colour. It takes yellow for green, looks at grey for ever, and
 breaks over white.
 """
 
 import base64
+import csv
 import io
 import json
 import os
@@ -14,6 +16,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -232,3 +235,57 @@ def test_the_tokens_of_a_task_of_lmms_eval_cut_the_agent_in_its_first_thought(se
     assert "max_tokens of 16 cut a turn short: raise it there" in " ".join(
         (tmp_path / "errors.txt").read_text().split()
     )
+
+
+def tsv(path: Path) -> None:
+    """The rows of V* bench as VLMEvalKit reads its own: the picture, the question and the options apart."""
+    rows = ["\t".join(("index", "category", "image", "question", *"ABCD", "answer"))]
+    for number, row in enumerate(vstar()):
+        file = io.BytesIO()
+        picture(row["of"]).save(file, "PNG")
+        shown = base64.b64encode(file.getvalue()).decode()
+        rows.append("\t".join((str(number), row["of"], shown, "What colour is the corner?", *COLOURS, row["label"])))
+    path.write_text("\n".join(rows) + "\n")
+
+
+def by_address(folder: Path, url: str) -> list[str]:
+    words = ["--data", "corners", "--model", "my-agent", "--base-url", url, "--key", "EMPTY", "--max-tokens", "8192"]
+    return [*words, "--timeout", "1800", "--api-nproc", "4", "--retry", "2", "--extra-body", '{"seed": 0}']
+
+
+def streamed(folder: Path, url: str) -> list[str]:
+    return [*by_address(folder, url), "--stream"]
+
+
+def by_config(folder: Path, url: str) -> list[str]:
+    agent = {"class": "GPT4V", "model": "my-agent", "api_base": f"{url}/chat/completions", "key": "EMPTY", "retry": 2}
+    agent |= {"temperature": 0, "seed": 0, "max_tokens": 8192, "timeout": 1800, "img_detail": "high"}
+    data = {"corners": {"class": "CustomMCQDataset", "dataset": "corners"}}
+    (folder / "config.json").write_text(json.dumps({"model": {"my-agent": agent}, "data": data}))
+    return ["--config", str(folder / "config.json"), "--api-nproc", "4"]
+
+
+@pytest.mark.skipif("VLMEVALKIT" not in os.environ, reason="VLMEVALKIT names no checkout of it with its .venv")
+@pytest.mark.parametrize("words", [by_address, streamed, by_config])
+def test_vlmevalkit_scores_what_the_agent_saw(words, serving, model, tmp_path):
+    tsv(tmp_path / "corners.tsv")
+    kit = Path(os.environ["VLMEVALKIT"])
+    command = [str(kit / ".venv" / "bin" / "python"), "run.py", *words(tmp_path, serving), "--judge", "exact_matching"]
+    command += ["--work-dir", str(tmp_path / "out")]
+    home = {"LMUData": str(tmp_path), "PRED_FORMAT": "tsv", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=kit, env={**os.environ, **home}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [report] = (tmp_path / "out").glob("my-agent/T*/my-agent_corners_acc.csv")
+    [found] = csv.DictReader(report.open())
+    right = {"red": "1.0", "blue": "1.0", "yellow": "0.0", "grey": "0.0", "white": "0.0"}
+    assert found == {"split": "none", "Overall": "0.4", **right}
+    answers = report.with_name("my-agent_corners.tsv")
+    failed = ["Failed to obtain answer via API."] * 2
+    assert [row["prediction"].strip() for row in csv.DictReader(answers.open(), delimiter="\t")] == [*"ACB", *failed]
+    assert {(one["max_tokens"], one["temperature"]) for one in model.asked} == {(8192, 0)}
+    saved = read_run(tmp_path / "run").trajectories
+    ends = Counter(one.stop_reason for one in saved)
+    # Two tries each for the question without an answer and for the one over which the model breaks.
+    assert ends == {StopReason.ANSWERED: 3, StopReason.MAX_TURNS: 2, StopReason.POLICY_ERROR: 2}
+    assert {one.question.images[0].width for one in saved} == {picture(row["of"]).width for row in vstar()}
+    assert {one.settings["sampling"]["seed"] for one in saved} == {0}
