@@ -77,7 +77,9 @@ class Setup(NamedTuple):
     limits: "Limits"
 
 
-def open_agent(flags: AgentFlags, sandbox: "LocalSandbox", folder: Path, console: Console) -> Setup:
+def open_agent(
+    flags: AgentFlags, sandbox: "LocalSandbox", folder: Path, console: Console, concurrency: int = 1
+) -> Setup:
     """The model that the flags name, or the shipped one, with its tools.
 
     Args:
@@ -85,6 +87,7 @@ def open_agent(flags: AgentFlags, sandbox: "LocalSandbox", folder: Path, console
         sandbox: Where code runs.
         folder: An empty folder, kept as long as the setup is used.
         console: Told what is not offered.
+        concurrency: Questions that are answered at once.
 
     Raises:
         InputError: There is no such folder or index, or the endpoint does not answer.
@@ -92,13 +95,16 @@ def open_agent(flags: AgentFlags, sandbox: "LocalSandbox", folder: Path, console
         MissingDependency: What one of them needs is not installed.
         PolicyError: The folder holds no checkpoint that can be used.
     """
-    setup = _shipped(flags, folder, sandbox) if flags.policy is None else _named(flags.policy, flags, sandbox, console)
+    if flags.policy is None:
+        setup = _shipped(flags, folder, sandbox)
+    else:
+        setup = _named(flags.policy, flags, sandbox, console, concurrency)
     names = ("max_turns", "max_turn_tokens", "max_context", "max_image_pixels", "wall_seconds")
     given = {name: value for name in names if (value := getattr(flags, name)) is not None}
     return setup._replace(limits=setup.limits.model_copy(update=given))
 
 
-def _named(policy: str, flags: AgentFlags, sandbox: "LocalSandbox", console: Console) -> Setup:
+def _named(policy: str, flags: AgentFlags, sandbox: "LocalSandbox", console: Console, concurrency: int) -> Setup:
     from foveal.config import Limits
     from foveal.protocol import load_profile
     from foveal.tools.search.settings import VisitSettings
@@ -111,7 +117,7 @@ def _named(policy: str, flags: AgentFlags, sandbox: "LocalSandbox", console: Con
     visitor = open_visitor(VisitSettings()) if flags.visit else None
     tools = Tools(code=sandbox, text=searches.text, image=searches.images, k=searches.k, visitor=visitor)
     profile = load_profile(flags.profile, flags.system_prompt, flags.user_suffix)
-    return Setup(open_policy(policy, flags.model), tools, profile, Limits())
+    return Setup(open_policy(policy, flags.model, concurrency), tools, profile, Limits())
 
 
 def _shipped(flags: AgentFlags, folder: Path, sandbox: "LocalSandbox") -> Setup:

@@ -57,7 +57,7 @@ def serve(
     sandbox = LocalSandbox(max_sessions=concurrency, unsafe_allow_unsandboxed=flags.unsafe_allow_unsandboxed)
     with listen(host, port) as listening, tempfile.TemporaryDirectory(prefix="foveal-") as scratch, logs():
         with console.status("opening the model"):
-            setup = open_agent(flags, sandbox, Path(scratch), console)
+            setup = open_agent(flags, sandbox, Path(scratch), console, concurrency)
         is_folder = flags.policy is not None and not is_endpoint(flags.policy)
         called = name or (Path(setup.policy.name).resolve().name if is_folder else setup.policy.name)
         check = _check_shipped if flags.policy is None else lambda asked: None

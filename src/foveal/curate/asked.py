@@ -24,7 +24,7 @@ def open_asked(who: AskedSettings) -> Policy:
     if who.key is not None and not os.environ.get(who.key):
         raise ConfigError(f"the environment variable {who.key} is not set", "export it, or correct key")
     if not is_endpoint(who.policy):
-        return open_policy(who.policy, who.model)
+        return open_policy(who.policy, who.model, who.concurrency)
     key = os.environ[who.key] if who.key is not None else api_key()
     model = who.model or only_model(who.policy, key)
     return OpenAIPolicy(who.policy, model, key, timeout=who.timeout, max_concurrency=who.concurrency)

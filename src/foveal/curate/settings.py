@@ -31,7 +31,7 @@ class AskedSettings(Settings):
     """Environment variable that holds the key of the endpoint; by default FOVEAL_API_KEY or OPENAI_API_KEY."""
     temperature: float = Field(1.0, ge=0)
     concurrency: int = Field(16, ge=1)
-    """Trajectories under way at once."""
+    """Trajectories under way at once, and turns that a checkpoint writes together: fewer need less memory."""
     timeout: float = Field(300.0, gt=0)
     """Seconds to wait for one reply of an endpoint."""
     requests_per_minute: float | None = Field(None, gt=0)

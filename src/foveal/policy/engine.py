@@ -269,7 +269,7 @@ def _fail(requests: set[Request], error: Exception) -> None:
     if isinstance(error, torch.OutOfMemoryError):
         error = PolicyError(
             f"out of GPU memory with {len(requests)} turns at once",
-            "lower max_batch, max_context or max_image_pixels",
+            "lower concurrency (foveal rl: max_batch), max_context or max_image_pixels",
         )
     for request in requests:
         if not request.done.done() and request.done.set_running_or_notify_cancel():

@@ -60,8 +60,13 @@ def served_models(url: str, key: str | None, transport: "httpx.BaseTransport | N
         ) from None
 
 
-def open_policy(policy: str, model: str | None) -> "Policy":
+def open_policy(policy: str, model: str | None, concurrency: int = 16) -> "Policy":
     """The policy that `--policy` and `--model` name: an endpoint's address or a checkpoint folder.
+
+    Args:
+        policy: The address or the folder.
+        model: Name of the model at the endpoint.
+        concurrency: Most turns written at once; of a checkpoint also conversations whose keys and values are kept.
 
     Raises:
         InputError: There is no such folder, or the endpoint does not answer.
@@ -72,14 +77,14 @@ def open_policy(policy: str, model: str | None) -> "Policy":
         from foveal.policy.openai import OpenAIPolicy
 
         key = api_key()
-        return OpenAIPolicy(policy, model or only_model(policy, key), key)
+        return OpenAIPolicy(policy, model or only_model(policy, key), key, max_concurrency=concurrency)
     if model is not None:
         raise ConfigError("--model names a model of an endpoint, and --policy names a folder", "leave --model out")
     if not Path(policy).is_dir():
         raise InputError(f"there is no folder {policy}", "--policy takes a URL (http://...) or a checkpoint folder")
     from foveal.policy.transformers import TransformersPolicy
 
-    return TransformersPolicy(policy)
+    return TransformersPolicy(policy, max_batch=concurrency)
 
 
 def only_model(url: str, key: str | None) -> str:
