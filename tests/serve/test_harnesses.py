@@ -1,6 +1,7 @@
 """What evaluation harnesses really send, written down from their sources, is answered.
 
-lmms-eval 0.7.2, commit 75571cfe: `models/simple/openai.py`, `models/chat/openai.py`, `protocol.py`.
+They run themselves in `check_harnesses.py`. lmms-eval 0.7.3: `models/simple/openai.py`, `models/chat/openai.py`,
+`protocol.py`.
 VLMEvalKit, commit e8e78f05: `api/gpt.py`, `api/lmdeploy.py`, `api/openai_sdk.py`.
 """
 
@@ -19,7 +20,8 @@ def lmms_eval_simple(url):
 
 def lmms_eval_chat(url):
     content = [{"type": "image_url", "image_url": {"url": url("PNG")}}, {"type": "text", "text": "Which colour?"}]
-    return {"messages": [{"role": "user", "content": content}], "model": "agent", "max_tokens": 8192, "temperature": 0}
+    sampling = {"max_tokens": 8192, "temperature": 0, "top_p": 1.0}
+    return {"messages": [{"role": "user", "content": content}], "model": "agent", **sampling}
 
 
 def lmms_eval_with_instruction(url):
