@@ -45,6 +45,7 @@ from foveal.errors import ConfigError, PolicyError
 from foveal.integrations import inspectlog
 from foveal.policy.base import Generation
 from foveal.policy.openai import with_stop
+from foveal.policy.opening import is_endpoint
 from foveal.trajectory import ImageStore, Message, Tokens, Trajectory
 
 KEPT = "foveal.trajectory"
@@ -182,7 +183,9 @@ class _Shared:
         if offered and settings.no_tools_prompt is not None:
             raise ConfigError("no_tools_prompt has no effect here", "it is for an eval with tools.offer = []")
         self._profile = open_profile(settings.prompt) if offered else bare_profile(settings)
-        self._policy = None if of_inspect else open_asked(settings.model_copy(update={"concurrency": SESSIONS}))
+        # An endpoint takes what inspect sends it; a checkpoint here keeps its own, smaller number in memory.
+        at_once = {"concurrency": SESSIONS} if is_endpoint(settings.policy) else {}
+        self._policy = None if of_inspect else open_asked(settings.model_copy(update=at_once))
         self._users = 0
 
     def agent(self, trajectory: str) -> Agent:
