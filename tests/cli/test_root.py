@@ -1,6 +1,7 @@
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -70,7 +71,7 @@ def test_a_file_where_a_folder_is_to_be_made_is_code_2_and_named(foveal, endpoin
 
 
 def test_a_full_disk_is_the_users_to_mend():
-    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError) as raised:
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError) as raised:
         full.write(b"more")
     assert raised.value.filename is None, "a write does not say to which file"
     told = unusable_path(raised.value)
