@@ -107,6 +107,23 @@ def test_a_new_run_by_default_and_search_in_an_index(foveal, endpoint, photo, tm
     assert "Grace Hopper" in (folder / "pages" / "1.html").read_text()
 
 
+def test_pictures_of_an_index_are_searched_by_a_vision_tower(foveal, endpoint, photo, tiny_checkpoint, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for colour in ("red", "blue"):
+        Image.new("RGB", (80, 60), colour).save(tmp_path / "mine" / f"{colour}.png")
+    assert foveal("index", "build", "mine").returncode == 0
+    server = endpoint(['<tool_call>{"name": "image_search", "arguments": {}}</tool_call>', "<answer>blue</answer>"])
+    words = ("ask", tmp_path / "mine" / "blue.png", "What is it?", "--policy", server.url, "--search", "mine.index")
+    early = foveal(*words, "--tower", tiny_checkpoint)
+    assert early.returncode == 2 and "foveal index embed-images mine.index" in early.stderr and not server.requests
+    assert foveal("index", "embed-images", "mine.index", tiny_checkpoint).returncode == 0
+    done = foveal(*words, "--tower", tiny_checkpoint, "--run", "run")
+    assert done.returncode == 0, done.stderr
+    [trajectory] = read_run(tmp_path / "run").trajectories
+    best = trajectory.turns[0].observation.hits[0]
+    assert (best.title, best.score) == ("blue", 1.0)
+
+
 def test_pages_are_read_if_the_user_says_so(foveal, endpoint, photo, tmp_path):
     call = '<tool_call>{"name": "visit", "arguments": {"url": "http://127.0.0.1/private"}}</tool_call>'
     server = endpoint([call, "<answer>no</answer>"])
@@ -175,6 +192,8 @@ def test_mistakes_are_code_2_and_name_the_fix(foveal, endpoint, photo, tmp_path)
         ((photo, "Who?", "--policy", server.url), right, "choose one: --model NAME"),
         ((photo, "Who?", "--policy", server.url, "--model", "a", "--search", "x"), right, "foveal index build"),
         ((photo, "Who?", "--policy", server.url, "--model", "a", "--json", "no/x"), right, "no/x cannot be written"),
+        ((photo, "Who?", "--policy", server.url, "--model", "a", "--dense", "x"), right, "--search DIR"),
+        ((photo, "Who?", "--policy", server.url, "--model", "a", "--search", "exa", "--tower", "x"), right, "an index"),
         ((photo, "Who?", "--policy", ".", "--model", "a"), {}, "leave --model out"),
         ((photo, "Who?", "--profile", "deepeyes-v2", "--policy", server.url), right, "system prompt"),
         ((photo, "Who?", "--max-turns", "0"), {}, "--max-turns"),

@@ -41,6 +41,10 @@ class AgentFlags:
     search: str | None = None
     """Offers the model text and image search: an index folder made by foveal index build, a live provider (serper,
     serpapi, brave, tavily, exa, searxng; its key from the environment), or a TOML file of settings."""
+    dense: Path | None = None
+    """Search the documents of the index by meaning too, with the model of this folder (foveal index embed)."""
+    tower: Path | None = None
+    """Search its pictures by the vision tower of this checkpoint folder instead (foveal index embed-images)."""
     visit: Annotated[bool, Parameter(negative="")] = False
     """Offers the model to read pages of the web."""
     profile: Literal["foveal", "deepeyes-v2"] = "foveal"
@@ -111,7 +115,7 @@ def _named(policy: str, flags: AgentFlags, sandbox: "LocalSandbox", console: Con
     from foveal.tools.search.visit import open_visitor
     from foveal.tools.session import Tools
 
-    searches = open_searches(flags.search)
+    searches = open_searches(flags.search, flags.dense, flags.tower)
     if searches.no_images is not None:
         console.print(f"image search is not offered: {searches.no_images}", style="dim", soft_wrap=True)
     visitor = open_visitor(VisitSettings()) if flags.visit else None
@@ -124,7 +128,7 @@ def _shipped(flags: AgentFlags, folder: Path, sandbox: "LocalSandbox") -> Setup:
     from foveal.micro import BEST, world
     from foveal.micro.facts import countries
 
-    names = ("model", "search", "visit", "profile", "system_prompt", "user_suffix")
+    names = ("model", "search", "dense", "tower", "visit", "profile", "system_prompt", "user_suffix")
     if any(getattr(flags, name) != getattr(DEFAULTS, name) for name in names):
         raise ConfigError("the shipped model comes with its own prompt and search index", OTHER_POLICY)
     policy = shipped_policy(BEST)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from foveal.policy.base import Policy
     from foveal.tools.base import ImageSearch, TextSearch
-    from foveal.tools.search.folder import Indexes
     from foveal.tools.search.settings import SearchSettings
 
 BEFORE_WORK = (ConfigError, InputError, RecordError, MissingDependency, IsolationError)
@@ -182,17 +181,6 @@ def shipped_policy(name: str) -> "Policy":
     return policy
 
 
-def open_search(folder: Path | None) -> "Indexes":
-    """The indexes that `--search` names; both None if it was not given.
-
-    Raises:
-        InputError: The folder holds no index that can be used.
-    """
-    from foveal.tools.search.folder import Indexes, open_index
-
-    return Indexes(None, None) if folder is None else open_index(folder)
-
-
 class Searches(NamedTuple):
     """What `--search` names: an index, or a live provider."""
 
@@ -204,13 +192,46 @@ class Searches(NamedTuple):
     """Hits of one search."""
 
 
-def open_searches(named: str | None) -> Searches:
-    """The searches that `--search` names: a provider, a TOML file of its settings, or an index folder.
+def open_search(folder: Path, dense: Path | None = None, tower: Path | None = None) -> Searches:
+    """The searches of an index folder.
+
+    Args:
+        folder: The index.
+        dense: Search by meaning too, with the sentence-embedding model of this folder.
+        tower: Search pictures by the vision tower of this checkpoint instead.
 
     Raises:
-        InputError: It names none of them, or the folder holds no index that can be used.
+        InputError: The folder holds no index that can be used, or no vectors of the model; or the model cannot be used.
+        MissingDependency: What one of the models needs is not installed.
+        PolicyError: The folder of the tower holds no checkpoint that can be used.
+    """
+    from foveal.tools.search.folder import open_index
+
+    searches = Searches(*open_index(folder))
+    if dense is not None:
+        from foveal.tools.search.dense import DenseText
+        from foveal.tools.search.embedding import Embedder
+
+        searches = searches._replace(text=DenseText(folder, Embedder(dense)))
+    if tower is not None:
+        from foveal.policy.tower import Tower
+        from foveal.tools.search.pictures import EmbeddedImages
+
+        searches = searches._replace(images=EmbeddedImages(folder, Tower(tower)))
+    return searches
+
+
+def open_searches(named: str | None, dense: Path | None = None, tower: Path | None = None) -> Searches:
+    """The searches that `--search` names: a provider, a TOML file of its settings, or an index folder.
+
+    `dense` and `tower` are those of `open_search`, and its errors are raised, too.
+
+    Raises:
+        InputError: It names none of them.
         ConfigError: The settings do not fit, or the provider's key is not in the environment.
     """
+    if (dense or tower) and (named is None or not Path(named).is_dir()):
+        raise ConfigError("--dense and --tower are ways to search an index", "name one: --search DIR")
     if named is None:
         return Searches(None, None)
     if (settings := live_settings(named)) is not None:
@@ -223,8 +244,7 @@ def open_searches(named: str | None) -> Searches:
             f"{named} is no index folder, no search provider and no TOML file",
             f"build an index with: foveal index build DIR; or name a provider: {', '.join(_providers())}",
         )
-    indexes = open_search(Path(named))
-    return Searches(indexes.text, indexes.images)
+    return open_search(Path(named), dense, tower)
 
 
 def live_settings(named: str) -> "SearchSettings | None":

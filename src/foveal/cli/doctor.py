@@ -14,7 +14,6 @@ from foveal.cli.common import (
     check_writable,
     is_endpoint,
     missing_package,
-    open_search,
     plain,
     served_models,
     write_json,
@@ -139,6 +138,7 @@ def _gpu() -> str:
 def _search(folder: Path | None) -> str:
     import sqlite3
 
+    from foveal.tools.search.folder import open_index
     from foveal.tools.search.text import require_fts5
 
     with sqlite3.connect(":memory:") as connection:
@@ -146,7 +146,7 @@ def _search(folder: Path | None) -> str:
     connection.close()
     if folder is None:
         return f"SQLite {sqlite3.sqlite_version} with FTS5"
-    indexes = open_search(folder)
+    indexes = open_index(folder)
     documents = len(indexes.text) if indexes.text else 0
     pictures = len(indexes.images) if indexes.images else 0
     return f"{documents} documents and {pictures} pictures in {folder}"

@@ -15,7 +15,6 @@ from foveal.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from foveal.tools.base import ImageSearch, TextSearch
     from foveal.tools.search.folder import Built
     from foveal.tools.search.walk import Skipped
     from foveal.trajectory import SearchHit
@@ -136,14 +135,9 @@ def search(index: Path, query: str, *, k: int = 5, dense: Path | None = None) ->
     """
     import asyncio
 
-    text: TextSearch | None = open_search(index).text
+    text = open_search(index, dense).text
     if text is None:
         raise InputError(f"{index} holds pictures only", f"try: foveal index search-image {index} PICTURE")
-    if dense is not None:
-        from foveal.tools.search.dense import DenseText
-        from foveal.tools.search.embedding import Embedder
-
-        text = DenseText(index, Embedder(dense))
     print_hits(Console(highlight=False, emoji=False), asyncio.run(text.search(query, k)))
 
 
@@ -162,20 +156,15 @@ def search_image(index: Path, picture: Path, *, k: int = 5, tower: Path | None =
     from foveal.tools.search.loaders import read_picture
     from foveal.trajectory import ImageStore
 
-    images: ImageSearch | None = open_search(index).images
-    if images is None:
-        raise InputError(f"{index} holds documents only", f'try: foveal index search {index} "QUERY"')
     if not picture.is_file():
         raise InputError(f"there is no picture {picture}", "name a PNG, JPEG, WebP, GIF, BMP or TIFF file")
     try:
         pixels = read_picture(picture)
     except ValueError as error:
         raise InputError(f"{picture}: {error}", "name a PNG, JPEG, WebP, GIF, BMP or TIFF file") from error
-    if tower is not None:
-        from foveal.policy.tower import Tower
-        from foveal.tools.search.pictures import EmbeddedImages
-
-        images = EmbeddedImages(index, Tower(tower))
+    images = open_search(index, tower=tower).images
+    if images is None:
+        raise InputError(f"{index} holds documents only", f'try: foveal index search {index} "QUERY"')
     print_hits(Console(highlight=False, emoji=False), asyncio.run(images.search(pixels, k, ImageStore())))
 
 

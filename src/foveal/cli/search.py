@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from foveal.cli.common import Searches, check_writable, live_settings, logs, open_search, open_searches, write_json
+from foveal.cli.common import check_writable, live_settings, logs, open_search, open_searches, write_json
 from foveal.cli.index import print_hits
 from foveal.errors import InputError
 
@@ -56,7 +56,7 @@ def search(
     if provider is not None and live_settings(provider) is None:
         raise InputError(f"there is no search provider {provider}", "see foveal search --help for those there are")
     picture = _picture(image, box)
-    searches = open_searches(provider) if index is None else Searches(*open_search(index))
+    searches = open_searches(provider) if index is None else open_search(index)
     wanted = k or searches.k
     console = Console(highlight=False, emoji=False)
     start = time.monotonic()
