@@ -309,7 +309,7 @@ def test_other_version_is_refused(rivers):
     connection.close()
     with pytest.raises(InputError, match="version 99") as caught:
         TextIndex.open(rivers._path.parent)
-    assert "build it again" in caught.value.fix
+    assert "foveal index build" in caught.value.fix
 
 
 def test_other_database_is_refused(tmp_path):
