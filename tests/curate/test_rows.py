@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foveal.curate.rows import BadRow, RawRow, column_names, open_rows
+from foveal.curate.rows import column_names, open_rows
+from foveal.curate.tables import BadRow, RawRow
 from foveal.errors import ConfigError
 
 

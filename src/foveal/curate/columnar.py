@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from foveal.curate.rows import BATCH_BYTES, BadRow, RawRow, Table
+from foveal.curate.tables import BadRow, RawRow, Table
 from foveal.errors import MissingDependency
 
 try:
@@ -19,6 +19,8 @@ try:
 except ModuleNotFoundError:
     raise MissingDependency("parquet and arrow files are read with pyarrow", 'pip install "foveal[data]"') from None
 
+BATCH_BYTES = 32 * 2**20
+"""About so much is held as rows at a time."""
 READ_AHEAD = 2**20
 """Bytes of a column that are read at a time."""
 MOST_ROWS = 1000

@@ -13,8 +13,9 @@ from foveal.curate.mapping import is_among, value_at
 from foveal.curate.pictures import PictureLimits, check_picture, keep_picture, picture_bytes
 from foveal.curate.questions import QuestionRow
 from foveal.curate.rejects import Refused, Reject, in_short, shorten
-from foveal.curate.rows import BadRow, RawRow, column_names, open_rows
+from foveal.curate.rows import column_names, open_rows
 from foveal.curate.sources import SourceFile
+from foveal.curate.tables import BadRow, RawRow
 from foveal.errors import ConfigError
 from foveal.trajectory import Record
 

@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from foveal.curate.mapping import MARK, Columns, Fields, Reading, place_marks, read_fields, value_at
 from foveal.curate.rejects import Refused, Reject, in_short
-from foveal.curate.rows import BadRow, open_rows, read_items
+from foveal.curate.rows import open_rows, read_items
+from foveal.curate.tables import BadRow
 from foveal.trajectory import Record
 
 RL_COLUMNS = Columns(

@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO
 
-from foveal.curate.rejects import Reason, shorten
+from foveal.curate.rejects import shorten
+from foveal.curate.tables import BadRow, RawRow, Table
 from foveal.errors import ConfigError, MissingDependency
 
 if TYPE_CHECKING:
@@ -32,34 +33,6 @@ SUFFIXES: Mapping[str, FileFormat] = {
 
 MAX_LINE = 256 * 2**20
 """Bytes of a line of JSON, and characters of a field of CSV. Rows with pictures in them may be long."""
-
-BATCH_BYTES = 32 * 2**20
-"""Of a parquet or arrow file, about so much is held as rows at a time."""
-
-
-class RawRow(NamedTuple):
-    """A row as it was written."""
-
-    number: int
-    """Counted from 1: the line of JSONL and CSV, else the row."""
-    values: dict[str, Any]
-
-
-class BadRow(NamedTuple):
-    """Something that is no row."""
-
-    number: int | None
-    reason: Reason
-    message: str
-    said: str = ""
-
-
-class Table(NamedTuple):
-    """A raw file that is open."""
-
-    columns: frozenset[str] | None
-    """Names of its columns, dotted for the fields of structs; None where only the rows tell."""
-    rows: Iterator[RawRow | BadRow]
 
 
 def open_rows(path: Path, kind: FileFormat, wanted: Sequence[str], items: str | None = None) -> Table:

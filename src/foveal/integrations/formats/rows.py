@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from foveal.curate.rows import SUFFIXES, BadRow, open_rows
+from foveal.curate.rows import SUFFIXES, open_rows
+from foveal.curate.tables import BadRow
 from foveal.errors import ConfigError, InputError
 from foveal.integrations.formats.dialogue import Reject, Unfit, Where, first_issue
 
