@@ -13,7 +13,7 @@ verdicts, and every arm learns equally many. All of it is done by public command
     curation/          what all models were asked             foveal curate add, check, difficulty, benefit, synthesize
     arms/<arm>/        a curation of the same answers         foveal curate split, window, card
     cold-start/<arm>/  the base model after these rows        foveal sft
-    rl/<arm>/          ... and after reinforcement learning   foveal rl
+    reinforced/<arm>/  ... and after reinforcement learning   foveal rl
     held-out/<model>/  answers to questions of the test       foveal micro bench
     figures/<step>.json, log.txt                              what each command wrote and said
 
@@ -322,8 +322,8 @@ class Seed:
         world = {"system_prompt": "world/system.txt", "user_suffix": "world/suffix.txt", "tools__search": "world/index"}
         size = {name: getattr(self.sizes, name) for name in ("steps", "prompts", "rollouts")}
         flags = {"config": RL, "model": model, "questions": questions, "seed": self.seed, **world, **size}
-        self.shell.train(f"{arm}-rl.rl", "rl", f"rl/{arm}", **flags)
-        self.bench(f"{arm}-rl", f"rl/{arm}/model")
+        self.shell.train(f"{arm}-rl.rl", "rl", f"reinforced/{arm}", **flags)
+        self.bench(f"{arm}-rl", f"reinforced/{arm}/model")
 
     def bench(self, name: str, policy: str, same: str | None = None) -> None:
         """Ask a model the held-out questions of the seed, or take over the answers of the same model.
