@@ -19,6 +19,13 @@ def test_the_weights_are_small(name: str):
     assert (checkpoint_folder(name) / "model.safetensors").stat().st_size <= MOST_BYTES
 
 
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_nothing_is_written_into_the_folders(name: str):
+    beside = [path.name for path in checkpoint_folder(name).iterdir() if path.name != "model.safetensors"]
+    assert all((checkpoint_folder(name) / one).is_file() for one in beside), beside
+    assert sum((checkpoint_folder(name) / one).stat().st_size for one in beside) < 2**20
+
+
 @pytest.mark.parametrize("name", CHECKPOINTS[1:])
 def test_the_trained_models_answer_held_out_questions_and_their_code_runs(real_tools: Tools, tmp_path: Path, name: str):
     items = [(str(index), item) for index, item in enumerate(sample("test", 15, 100))]

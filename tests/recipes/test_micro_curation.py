@@ -15,7 +15,7 @@ import pytest
 from foveal.config import read_settings
 from foveal.curate.settings import CurateSettings
 from foveal.errors import ConfigError, TrainingError
-from foveal.micro import world
+from foveal.micro import CHECKPOINTS, checkpoint_folder, world
 from foveal.micro.questions import FAMILIES
 from foveal.records import RunWriter, scan_run
 from foveal.trajectory import Question, StopReason, Trajectory
@@ -197,6 +197,7 @@ def test_the_whole_pipeline_at_its_smallest(curation, tmp_path):
     run, command = tmp_path / "run", [sys.executable, str(RECIPES / "curation.py"), str(tmp_path / "run"), *SMALLEST]
     done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
     log = run / "seed-0" / "log.txt"
+    assert all(file.is_file() for name in CHECKPOINTS for file in checkpoint_folder(name).iterdir()), "only read"
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:] + log.read_text()[-3000:]
     found = json.loads((run / "page" / "curation.json").read_text())
     rows = {arm: found[f"{arm}.0.rows"] for arm in curation.ARMS}
