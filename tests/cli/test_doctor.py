@@ -10,7 +10,7 @@ def test_a_working_endpoint_is_enough(process, endpoint, tmp_path):
     assert found["ok"] is True and found["failed"] == []
     assert found["isolation"] == "ns"
     assert "tiny-vlm" in found["endpoint"]
-    assert found["search"].endswith("FTS5")
+    assert found["search"].startswith("SQLite")
     assert {"python", "torch", "gpu", "transformers", "checkpoint"} <= found.keys()
     assert server.keys == ["Bearer k"]
 

@@ -139,13 +139,9 @@ def _search(folder: Path | None) -> str:
     import sqlite3
 
     from foveal.tools.search.folder import open_index
-    from foveal.tools.search.text import require_fts5
 
-    with sqlite3.connect(":memory:") as connection:
-        require_fts5(connection)
-    connection.close()
     if folder is None:
-        return f"SQLite {sqlite3.sqlite_version} with FTS5"
+        return f"SQLite {sqlite3.sqlite_version}"
     indexes = open_index(folder)
     documents = len(indexes.text) if indexes.text else 0
     pictures = len(indexes.images) if indexes.images else 0

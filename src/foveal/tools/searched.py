@@ -13,7 +13,7 @@ from foveal.tools.search.stamps import read_stamps
 from foveal.tools.settings import ToolSettings
 
 _HOLDS = {
-    text.FILE: "select title, body, link, date, source from documents join words on words.rowid = id",
+    text.FILE: "select title, body, link, date, source from documents",
     image.FILE: "select title, link, source, layout from pictures",
 }
 """What a search can find in each file of an index."""

@@ -11,8 +11,8 @@ from foveal.errors import InputError, SearchError
 INDEX_VERSION = 1
 """Version of an index folder. Another one is refused, never converted in silence."""
 
-VERSIONS = {"text": INDEX_VERSION, "picture": 2}
-"""Version of each kind of index file: pictures have another descriptor since 2."""
+VERSIONS = {"text": 2, "picture": 2}
+"""Version of each kind of index file: pictures have another descriptor since 2, texts lists of words of our own."""
 
 MARKS = {"text": 0x666F7674, "picture": 0x666F7669}
 """SQLite `application_id` of each kind of index file: 'fovt' and 'fovi'."""

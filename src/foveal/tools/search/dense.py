@@ -10,8 +10,10 @@ from pathlib import Path
 
 from foveal.tools.search.database import reading
 from foveal.tools.search.embedding import Embedder
-from foveal.tools.search.text import FILE, TextIndex, shown_hit, shown_text, terms
+from foveal.tools.search.postings import ranked
+from foveal.tools.search.text import FILE, TextIndex, shown_hit
 from foveal.tools.search.vectors import Array, read_vectors, store_vectors
+from foveal.tools.search.words import query_terms
 from foveal.trajectory import SearchHit
 
 DEPTH = 50
@@ -40,9 +42,9 @@ def embed_index(folder: Path, embedder: Embedder, progress: Callable[[int], None
     TextIndex.open(folder)
 
     def embed(connection: sqlite3.Connection, ids: Sequence[int]) -> Array:
-        words = "select title, body from words where rowid = ?"
+        words = "select title, body from documents where id = ?"
         rows = (connection.execute(words, (row,)).fetchone() for row in ids)
-        return embedder.embed([f"{shown_text(title)}. {shown_text(body)}" for title, body in rows])
+        return embedder.embed([" ".join(f"{title}. {body}".split()) for title, body in rows])
 
     return store_vectors(folder / FILE, "documents", embedder, embed, TOGETHER, progress)
 
@@ -78,19 +80,20 @@ class DenseText:
     def _search(self, query: str, k: int) -> list[SearchHit]:
         if not query.strip() or k < 1:
             return []
+        wanted = query_terms(query)
         with reading(self._path) as connection:
             near = self._vectors.nearest(self._embedder.embed([query])[0], DEPTH)
             lists: list[Iterable[int]] = [[row for row, _ in near if self._vectors.holds(connection, row)]]
             if self._words:
-                lists.append(TextIndex.ranked(connection, terms(query), DEPTH))
+                lists.append(ranked(connection, wanted, DEPTH))
             best = sorted(fused(lists).items(), key=lambda item: (-item[1], item[0]))[:k]
-            return [shown_hit(connection, terms(query), row, score) for row, score in best]
+            return [shown_hit(connection, wanted, row, score) for row, score in best]
 
 
 def fused(lists: Iterable[Iterable[int]]) -> dict[int, float]:
     """The sum of the reciprocal ranks of each number over all lists."""
     scores: dict[int, float] = {}
-    for ranked in lists:
-        for place, row in enumerate(ranked, 1):
+    for rows in lists:
+        for place, row in enumerate(rows, 1):
             scores[row] = scores.get(row, 0.0) + 1 / (RANK + place)
     return scores
