@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from foveal import __version__
-from foveal.errors import ConfigError
+from foveal.errors import ConfigError, InputError
 from foveal.micro.model import new_model, save
 from foveal.micro.questions import FAMILIES
 from foveal.micro.settings import StudySettings
-from foveal.micro.study import ARMS, CURVES, rl_settings, run_study, training_figures
+from foveal.micro.study import ARMS, CURVES, rl_settings, run_study, take_over, training_figures
 from foveal.micro.studypage import text
 from foveal.policy.encoding import ChatEncoder
 from foveal.records import read_run
@@ -58,6 +58,25 @@ def test_a_whole_study_of_one_step(encoder: ChatEncoder, tmp_path: Path):
         run_study(TINY.model_copy(update={"seeds": 3}), base, run, jobs=1)
     with pytest.raises(ConfigError, match="steps was 1"):
         run_study(TINY.model_copy(update={"steps": 2}), base, run, jobs=1)
+
+    data, elsewhere = tmp_path / "page.json", tmp_path / "elsewhere"
+    data.write_text(json.dumps({"command": "foveal micro study", **found}))
+    (elsewhere / "base" / "seed-1").mkdir(parents=True)
+    (elsewhere / "base" / "seed-1" / "done.json").write_text('{"n": 7}')
+    assert "base:1" not in take_over(more, base, elsewhere, data), "what is done here stays"
+    assert take_over(more, base, elsewhere, data) == []
+    assert run_study(more, base, elsewhere, jobs=1) == {
+        **{key: value for key, value in found.items() if not key.startswith("base.1.")},
+        "base.1.n": 7,
+    }
+    with pytest.raises(ConfigError, match=r"settings\.steps is 1 there and 2 here"):
+        take_over(TINY.model_copy(update={"steps": 2}), base, tmp_path / "new", data)
+    save(new_model(encoder, seed=1), encoder, base)
+    with pytest.raises(ConfigError, match="base_sha256 is"):
+        take_over(more, base, elsewhere, data)
+    data.write_text("[]")
+    with pytest.raises(InputError, match="no figures of a study"):
+        take_over(more, base, elsewhere, data)
 
 
 def test_the_arms_can_all_be_named():

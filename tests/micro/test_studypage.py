@@ -12,7 +12,8 @@ from foveal.micro.studypage import claims, missing, pooled, text, write_page
 
 def figures(accuracy: dict[str, float], direct_calls: dict[str, float] | None = None) -> dict[str, Any]:
     """Figures of a study of two seeds with 500 questions, in which an arm is right so often in every family."""
-    out: dict[str, Any] = {"arms": list(ARMS), "settings.steps": 3, "settings.teachers": ["near", "far"]}
+    out: dict[str, Any] = {"arms": list(ARMS), "base_sha256": "abc", "settings.steps": 3}
+    out["settings.teachers"] = ["near", "far"]
     for arm, plan in ARMS.items():
         out[f"{arm}.seeds"] = [0, 1]
         for seed in range(2):
@@ -92,7 +93,9 @@ def test_the_page_says_what_was_measured_and_how(tmp_path: Path):
     assert "foveal micro study RUN --seeds 2" in said and "**85.0 %** | 82.7 - 87.1 % | 85.0, 85.0 |" in said
     assert "| 768 | placeholder_code (2); placeholder_code (2) |" in said
     assert f"| {ARMS['direct'].title} | 768 | none; none |" in said
-    assert said.endswith("Made with foveal 1.0, commit abc, 1.1, commit abc.\n")
+    assert said.endswith(
+        "Made with foveal 1.0, commit abc, 1.1, commit abc; sha256 of the base model's weights: abc.\n"
+    )
     data = json.loads((tmp_path / "page" / "cold-start.json").read_text(encoding="utf-8"))
     assert data == {"command": "foveal micro study RUN --seeds 2", **found}
     for name in ("cold-start-curves.svg", "cold-start-tools.svg"):

@@ -131,6 +131,7 @@ def study(
     base: Path | None = None,
     quick: bool = False,
     jobs: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    known: Path | None = None,
     page: Path | None = None,
     json_file: JsonFile = None,
     settings: Annotated[StudySettings | None, Flat] = None,
@@ -144,12 +145,13 @@ def study(
         base: Checkpoint that all arms start from; by default the shipped base model.
         quick: All parts in ten minutes, far too small to show anything; no other settings go with it.
         jobs: Arms under way at once, each in a process with its share of the cores.
+        known: Figures of the same study, made elsewhere: the .json beside its page. What it tells is not done again.
         page: Folder for the page, its plots and its data; by default RUN/page.
         json_file: Write the figures to this file: for every arm and seed ARM.SEED.accuracy, .call_rate,
             .family.NAME.accuracy, .family.NAME.call_rate, .alarms, .curve.METRIC and more.
         settings: See docs/micro.md.
     """
-    from foveal.micro.study import run_study
+    from foveal.micro.study import run_study, take_over
     from foveal.micro.studypage import missing, write_page
 
     check_writable(json_file)
@@ -157,7 +159,11 @@ def study(
         raise ConfigError("--quick has settings of its own", "leave it out, or the others")
     console = Console(highlight=False)
     chosen = QUICK_STUDY if quick else settings or StudySettings()
-    figures = run_study(chosen, base or checkpoint_folder("base"), run, jobs)
+    start = base or checkpoint_folder("base")
+    if known is not None:
+        taken = take_over(chosen, start, run, known)
+        console.print(f"done elsewhere: {', '.join(taken) or 'nothing more'}", soft_wrap=True, markup=False)
+    figures = run_study(chosen, start, run, jobs)
     if undone := missing(figures):
         console.print(f"no page yet: {', '.join(undone)} are still to be run", soft_wrap=True, markup=False)
     else:

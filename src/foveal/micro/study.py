@@ -8,10 +8,11 @@
     run/<arm>/seed-N/done.json   figures of the arm and seed
 
 All arms start from the same base model and differ in what the table `ARMS` says. What is done is not done again, so an
-interrupted study goes on where it was.
+interrupted study goes on where it was, and what another machine has done (`take_over`) need not be done here.
 """
 
 import asyncio
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -120,7 +121,8 @@ def run_study(settings: StudySettings, base: Path, run: Path, jobs: int) -> dict
         jobs: Arms under way at once, each in a process with its share of the cores.
 
     Returns:
-        `arms`, `settings.<name>`; for every arm `<arm>.seeds`, those that are done, and for each of them
+        `arms`, `base_sha256` (of the base model's weights), `settings.<name>`; for every arm `<arm>.seeds`, those that
+        are done, and for each of them
         `<arm>.<seed>.` with the figures of
         `micro.bench.figures` on the held-out questions (accuracy, call_rate, family.<name>.accuracy, ...) and
         `family.<name>.<tool>` (calls of a tool a question), greedy, and behind `sampled.` the same at temperature 1;
@@ -138,8 +140,7 @@ def run_study(settings: StudySettings, base: Path, run: Path, jobs: int) -> dict
         shutil.rmtree(run / WORLD, ignore_errors=True)  # a part of one from an interrupted session
         write_world(run / WORLD, "train", settings.questions, SEED_OF_QUESTIONS)
     _do(settings, base, run, jobs)
-    out: dict[str, JsonValue] = {"arms": list(ARMS)}
-    out |= {f"settings.{key}": value for key, value in settings.model_dump(mode="json", exclude=_MORE).items()}
+    out: dict[str, JsonValue] = {"arms": list(ARMS), **_identity(settings, base)}
     for name in ARMS:
         done = [seed for seed in range(settings.seeds) if (_folder(run, name, seed) / DONE).exists()]
         out[f"{name}.seeds"] = list(done)
@@ -193,12 +194,58 @@ def _prepare(threads: int) -> None:
     logging.getLogger("foveal").setLevel(logging.INFO)
 
 
+def take_over(settings: StudySettings, base: Path, run: Path, data: Path) -> list[str]:
+    """Enter into a study what another run of it has done.
+
+    Args:
+        settings: Of the study.
+        base: Its base model.
+        run: Its folder; may be new.
+        data: The figures of the other run, as `run_study` returns them or as they lie beside a page.
+
+    Returns:
+        The arms and seeds that were taken over, as `<arm>:<seed>`.
+
+    Raises:
+        ConfigError: The file tells of a study with other settings, or from another base model.
+        InputError: It cannot be read.
+    """
+    try:
+        figures = json.loads(data.read_text(encoding="utf-8"))
+        there = {(arm, seed): f"{arm}.{seed}." for arm in ARMS for seed in figures[f"{arm}.seeds"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{data} holds no figures of a study: {error}", "name the .json beside its page") from error
+    ours = _identity(settings, base)
+    if changed := [key for key in ours if figures.get(key) != ours[key]]:
+        told = ", ".join(f"{key} is {figures.get(key)} there and {ours[key]} here" for key in changed)
+        raise ConfigError(f"{data} tells of another study: {told}", "leave it out, or take its settings and base model")
+    _begin(settings, base, run)
+    taken = []
+    for (arm, seed), prefix in there.items():
+        folder = _folder(run, arm, seed)
+        if not (folder / DONE).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_done(folder, {key.removeprefix(prefix): figures[key] for key in figures if key.startswith(prefix)})
+            taken.append(f"{arm}:{seed}")
+    return taken
+
+
+def _identity(settings: StudySettings, base: Path) -> dict[str, JsonValue]:
+    """What makes two runs parts of one study."""
+    try:
+        digest = hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"the base model in {base} cannot be read: {error}", "name a checkpoint folder") from error
+    chosen = settings.model_dump(mode="json", exclude=_MORE)
+    return {"base_sha256": digest, **{f"settings.{key}": value for key, value in chosen.items()}}
+
+
 def _begin(settings: StudySettings, base: Path, run: Path) -> None:
-    saved, now = run / "study.json", {**settings.model_dump(mode="json"), "base": str(base)}
+    saved, now = run / "study.json", _identity(settings, base)
     if saved.exists():
         before = json.loads(saved.read_text(encoding="utf-8"))
-        if changed := [key for key in now if key not in _MORE and now[key] != before.get(key)]:
-            was = ", ".join(f"{key} was {before.get(key)}" for key in changed)
+        if changed := [key for key in now if now[key] != before.get(key)]:
+            was = ", ".join(f"{key.removeprefix('settings.')} was {before.get(key)}" for key in changed)
             raise ConfigError(f"{run} holds a study with other settings: {was}", "name another folder")
     run.mkdir(parents=True, exist_ok=True)
     saved.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
@@ -215,6 +262,10 @@ def _run_arm(settings: StudySettings, name: str, start: Path, run: Path, seed: i
     found |= asyncio.run(_ask(settings, result, folder, seed))
     code = code_version()
     found["code"] = code.foveal if code.commit is None else f"{code.foveal}, commit {code.commit[:12]}"
+    _write_done(folder, found)
+
+
+def _write_done(folder: Path, found: Mapping[str, JsonValue]) -> None:
     part = folder / f"{DONE}.part"
     part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     part.rename(folder / DONE)

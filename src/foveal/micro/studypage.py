@@ -82,6 +82,7 @@ def text(figures: Figures, command: str) -> str:
         accuracy="\n".join(_accuracy_row(figures, arm) for arm in ARMS),
         use="\n".join(_use_row(figures, arm) for arm in ARMS),
         alarms="\n".join(_alarm_row(figures, arm) for arm in trained),
+        base=figures["base_sha256"],
         code=", ".join(sorted({code for arm in ARMS for code in _seeds(figures, arm, "code")})),
     )
 
@@ -136,7 +137,7 @@ stood:
 |---|---|---|
 {alarms}
 
-Data: [cold-start.json](cold-start.json). Made with foveal {code}.
+Data: [cold-start.json](cold-start.json). Made with foveal {code}; sha256 of the base model's weights: {base}.
 """
 
 
