@@ -186,3 +186,15 @@ def test_change_by_another_process_while_open_is_a_search_error(drawings, find):
     connection.close()
     with pytest.raises(SearchError, match="changed while it was open"):
         find(drawings, drawing(7))
+
+
+def test_a_picture_that_came_for_another_is_not_taken_for_it_by_an_index_that_is_open(drawings, find):
+    last = len(drawings) - 1
+    writer = ImageIndex.open(drawings._path.parent)
+    with sqlite3.connect(drawings._path) as connection:
+        connection.execute(f"update pictures set origin = 'gone' where title = 'drawing {last}'")
+    connection.close()
+    writer.remove(["gone"])
+    writer.add([Picture("new", drawing(70))])
+    with pytest.raises(SearchError, match="changed while it was open"):
+        find(drawings, drawing(last))

@@ -24,7 +24,7 @@ THUMBNAIL = 224
 
 SCHEMA = """
 create table pictures(
-    id integer primary key, title text, link text, source text, origin text, layout blob, thumbnail blob);
+    id integer primary key autoincrement, title text, link text, source text, origin text, layout blob, thumbnail blob);
 create index origins on pictures(origin)
 """
 
