@@ -245,3 +245,35 @@ def test_without_trafilatura_the_fix_is_named():
         check=False,
     )
     assert "MissingDependency" in done.stderr and "pip install 'foveal[visit]'" in done.stderr
+
+
+def test_a_host_is_asked_within_limits_of_its_own_and_equal_addresses_share_a_visit():
+    web = Web(zebra=PAGE, okapi=PAGE)
+    reader = visitor(web, per_host={"max_calls": 2})
+
+    async def together():
+        return await asyncio.gather(*[reader.visit("https://e.org/zebra") for _ in range(8)])
+
+    assert len({page.link for page in asyncio.run(together())}) == 1 and web.asked == ["/zebra"]
+    asyncio.run(reader.visit("https://e.org/okapi"))
+    with pytest.raises(SearchError, match=r"e\.org may not be asked again: the ceiling of 2 requests"):
+        asyncio.run(reader.visit("https://E.org/zebra"))
+    asyncio.run(reader.visit("https://other.org/zebra"))
+
+
+def test_a_host_that_fails_is_left_alone_and_says_so_to_the_model_while_a_missing_page_is_no_failure():
+    web = Web(slow=httpx.ReadTimeout("late"), zebra=PAGE)
+    reader = visitor(web, per_host={"failures_in_a_row": 2})
+    for page in ("missing", "gone", "slow", "slow"):
+        with pytest.raises(SearchError):
+            asyncio.run(reader.visit(f"https://e.org/{page}"))
+    with pytest.raises(SearchError, match=r"^e\.org is down: ") as refused:
+        asyncio.run(reader.visit("https://user:secret@e.org/zebra"))
+    assert "secret" not in str(refused.value) and web.asked.count("/zebra") == 0
+    asyncio.run(reader.visit("https://other.org/zebra"))
+
+
+def test_an_address_that_is_none_is_refused():
+    with pytest.raises(SearchError, match="no address") as refused:
+        visit(Web(), "https://[e.org/")
+    assert refused.value.of_request

@@ -68,7 +68,8 @@ def polite():
 
     def make(*answers, **settings):
         provider, clock = Scripted(*answers), Clock()
-        manners = Manners("scripted", SearchSettings(**settings), clock, clock.sleep, lambda: 0.5)
+        optional = bool(settings.get("options"))
+        manners = Manners("scripted", SearchSettings(**settings), clock, clock.sleep, lambda: 0.5, optional)
         return PoliteText(provider, manners), provider, clock, manners
 
     return make

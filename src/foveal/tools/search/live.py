@@ -88,7 +88,7 @@ def open_live(
         else:
             images = IMAGES[settings.provider](access, lens)
 
-    manners = Manners(settings.provider, settings)
+    manners = Manners(settings.provider, settings, optional=bool(settings.options))
     text = PoliteText(text, manners)
     images = PoliteImages(images, manners) if images else None
     if settings.cache is not None:

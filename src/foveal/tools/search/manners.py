@@ -1,6 +1,6 @@
-"""How a provider is asked: not too often, not too much, not in vain.
+"""How a provider, or the host of a page, is asked: not too often, not too much, not in vain.
 
-One `Manners` stands before everything that goes to one provider, in one run of the program. In this order a search
+One `Manners` stands before everything that goes to one of them, in one run of the program. In this order a search
 joins an equal one that is under way; is refused at once while the provider is down; waits for its turn (requests at a
 time, requests a second); is counted against the ceiling; and is tried again after a failure that may pass, with
 growing waits and jitter, or for as long as `Retry-After` says. Any thread and any event loop may search.
@@ -19,7 +19,7 @@ from PIL import Image
 from foveal.errors import SearchError
 from foveal.tools.base import ImageSearch, TextSearch
 from foveal.tools.search.providers.http import Trouble
-from foveal.tools.search.settings import SearchSettings
+from foveal.tools.search.settings import Limits
 from foveal.trajectory import ImageStore, SearchHit, image_ref, to_rgb
 
 FIRST_WAIT = 0.5
@@ -50,26 +50,28 @@ class _Loop:
 
 
 class Manners:
-    """Limits of one provider.
+    """Stands before one provider.
 
     Args:
         name: Of the provider.
-        settings: The limits.
+        limits: To keep.
         clock: Seconds that only go forward.
         sleep: Waits for some seconds.
         jitter: Random number from 0 to 1.
+        optional: Whether every request has options of the user's, which the provider may refuse.
     """
 
     def __init__(
         self,
         name: str,
-        settings: SearchSettings,
+        limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        optional: bool = False,
     ):
         self.name = name
-        self._settings = settings
+        self._limits, self._optional = limits, optional
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -122,7 +124,7 @@ class Manners:
         try:
             result = await self._tried(work)
         except Trouble as trouble:
-            if trouble.kind == "query" and self._settings.options and not self._answered:
+            if trouble.kind == "query" and self._optional and not self._answered:
                 trouble = Trouble(trouble.what, trouble.fix, "shape")  # more likely it refuses them, and every query
             if trouble.kind != "query":  # such a failure says nothing about the provider
                 self._count_failure(trouble)
@@ -146,10 +148,10 @@ class Manners:
                 except SearchError as error:  # of a provider that does not tell kinds apart
                     trouble = Trouble(error.what, error.fix, "query" if error.of_request else "shape")
             attempt += 1
-            if trouble.kind != "passing" or attempt > self._settings.max_retries:
-                raise trouble
-            if trouble.wait is not None and trouble.wait > MAX_RETRY_AFTER:
+            if trouble.kind == "passing" and trouble.wait is not None and trouble.wait > MAX_RETRY_AFTER:
                 raise Trouble(f"{trouble.what}; it asks to wait {trouble.wait:.0f} s", trouble.fix, "quota")
+            if trouble.kind != "passing" or attempt > self._limits.max_retries:
+                raise trouble
             wait = trouble.wait
             if wait is None:
                 wait = min(FIRST_WAIT * 2 ** (attempt - 1), MAX_WAIT) * (0.5 + self._jitter())
@@ -161,27 +163,27 @@ class Manners:
         with self._lock:
             if loop not in self._loops:
                 self._loops = {other: state for other, state in self._loops.items() if not other.is_closed()}
-                self._loops[loop] = _Loop(self._settings.concurrency)
+                self._loops[loop] = _Loop(self._limits.concurrency)
             return self._loops[loop]
 
     async def _turn(self) -> None:
         """Wait for this request's turn: the turns are 1 / rate seconds apart."""
-        if self._settings.rate is None:
+        if self._limits.rate is None:
             return
         with self._lock:
             turn = max(self._clock(), self._next_turn)
-            self._next_turn = turn + 1 / self._settings.rate
+            self._next_turn = turn + 1 / self._limits.rate
         if (wait := turn - self._clock()) > 0:
             await self._sleep(wait)
 
     def _spend(self) -> None:
-        settings = self._settings
+        limits = self._limits
         with self._lock:
             calls = self._calls + 1
-            if settings.max_calls is not None and calls > settings.max_calls:
-                ceiling = f"{settings.max_calls} requests"
-            elif settings.max_cost is not None and calls * settings.cost_per_call > settings.max_cost * (1 + 1e-9):
-                ceiling = f"a cost of {settings.max_cost:g}"
+            if limits.max_calls is not None and calls > limits.max_calls:
+                ceiling = f"{limits.max_calls} requests"
+            elif limits.max_cost is not None and calls * limits.cost_per_call > limits.max_cost * (1 + 1e-9):
+                ceiling = f"a cost of {limits.max_cost:g}"
             else:
                 self._calls = calls
                 return
@@ -194,7 +196,7 @@ class Manners:
             True for the one search that may try whether it is up again.
         """
         with self._lock:
-            if self._failures < self._settings.failures_in_a_row:
+            if self._failures < self._limits.failures_in_a_row:
                 return False
             if self._trying or self._clock() < self._rests_until:
                 raise SearchError(f"{self.name} is down: {self._last_failure}")
@@ -205,8 +207,8 @@ class Manners:
         with self._lock:
             self._failures += 1
             self._last_failure = trouble.what
-            if self._failures >= self._settings.failures_in_a_row:
-                self._rests_until = self._clock() + self._settings.rest
+            if self._failures >= self._limits.failures_in_a_row:
+                self._rests_until = self._clock() + self._limits.rest
                 log.warning("%s failed %d times in a row and is left alone for a while", self.name, self._failures)
 
 

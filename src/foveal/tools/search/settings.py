@@ -44,6 +44,33 @@ class S3Settings(Settings):
     """Seconds that an address can be read."""
 
 
+class Limits(Settings):
+    """How often, how much and how patiently one server is asked. They count for one run of the program."""
+
+    concurrency: int = Field(8, ge=1)
+    """Requests at a time."""
+    rate: float | None = Field(None, gt=0)
+    """Requests a second; None is no limit."""
+    max_retries: int = Field(3, ge=0)
+    """Further tries after a failure that may pass."""
+    failures_in_a_row: int = Field(5, ge=1)
+    """After so many requests in a row that failed, the server counts as down."""
+    rest: float = Field(30.0, gt=0)
+    """Seconds that a server that is down is left alone, before one request may try it."""
+    max_calls: int | None = Field(None, ge=0)
+    """Requests in all, failed ones too; None is no limit."""
+    cost_per_call: float = Field(0.0, ge=0)
+    """Price of one request, in any currency."""
+    max_cost: float | None = Field(None, ge=0)
+    """What all requests together may cost; None is no limit."""
+
+    @model_validator(mode="after")
+    def _ceiling(self) -> Self:
+        if self.max_cost is not None and self.cost_per_call == 0:
+            raise ValueError("max_cost means nothing without cost_per_call")
+        return self
+
+
 class VisitSettings(Settings):
     """How pages of the web are read."""
 
@@ -51,6 +78,8 @@ class VisitSettings(Settings):
     """Characters of a page that are shown."""
     timeout: float = Field(20.0, gt=0)
     """Seconds for one page, redirects included."""
+    per_host: Limits = Limits(concurrency=4)
+    """What each host is asked within; a page that failed is not tried again."""
     mode: Mode = "live"
     """As of live search: `replay` never asks, `replay_or_record` asks for what is not kept yet."""
     cache: Path | None = None
@@ -62,8 +91,8 @@ class VisitSettings(Settings):
         return self
 
 
-class SearchSettings(Settings):
-    """A live search provider and the manners it is asked with. Limits count for one run of the program."""
+class SearchSettings(Limits):
+    """A live search provider and the limits it is asked within."""
 
     provider: Provider = "serper"
     url: str | None = None
@@ -76,22 +105,6 @@ class SearchSettings(Settings):
     """Hits of one search."""
     timeout: float = Field(20.0, gt=0)
     """Seconds for one request."""
-    concurrency: int = Field(8, ge=1)
-    """Requests at a time."""
-    rate: float | None = Field(None, gt=0)
-    """Requests a second; None is no limit."""
-    max_retries: int = Field(3, ge=0)
-    """Further tries after a failure that may pass."""
-    failures_in_a_row: int = Field(5, ge=1)
-    """After so many searches in a row that failed, the provider counts as down."""
-    rest: float = Field(30.0, gt=0)
-    """Seconds that a provider that is down is left alone, before one search may try it."""
-    max_calls: int | None = Field(None, ge=0)
-    """Requests in all, failed ones too; None is no limit."""
-    cost_per_call: float = Field(0.0, ge=0)
-    """Price of one request, in any currency."""
-    max_cost: float | None = Field(None, ge=0)
-    """What all requests together may cost; None is no limit."""
     mode: Mode = "live"
     """`record` asks and keeps; `replay` never asks; `replay_or_record` asks for what is not kept yet."""
     cache: Path | None = None
@@ -104,8 +117,6 @@ class SearchSettings(Settings):
         _check_cache(self.mode, self.cache)
         if (self.provider == "command") != bool(self.command):
             raise ValueError("the provider command needs command, and no other provider takes it")
-        if self.max_cost is not None and self.cost_per_call == 0:
-            raise ValueError("max_cost means nothing without cost_per_call")
         if secret := next((name for name in self.options if _SECRET.search(name)), None):
             raise ValueError(f"options.{secret} looks like a key: keys come from the environment only")
         return self

@@ -5,15 +5,17 @@ Menus, advertisements and comments are left out. Scripts are not run, so a page 
 
 import asyncio
 import re
+from urllib.parse import urlsplit
 
 from foveal.errors import MissingDependency, SearchError
 from foveal.tools.base import Visitor
 from foveal.tools.search.cache import Answers
 from foveal.tools.search.database import storable
 from foveal.tools.search.fetch import Fetched, Fetcher
+from foveal.tools.search.manners import Manners
 from foveal.tools.search.providers.http import MAX_TITLE, text
 from foveal.tools.search.replay import RecordedVisits
-from foveal.tools.search.settings import VisitSettings
+from foveal.tools.search.settings import Limits, VisitSettings
 from foveal.trajectory import SearchHit
 
 READ_SECONDS = 20.0
@@ -89,6 +91,33 @@ def _decoded(content: bytes) -> str:
         return ""
 
 
+class PoliteVisitor:
+    """Reads pages by another visitor, within limits of its own for each host; equal addresses share one visit.
+
+    Args:
+        visitor: Reads them.
+        per_host: The limits.
+    """
+
+    def __init__(self, visitor: Visitor, per_host: Limits):
+        self.name = visitor.name
+        self._visitor, self._per_host = visitor, per_host
+        self._hosts: dict[str, Manners] = {}
+
+    async def visit(self, url: str) -> SearchHit:
+        """The page at an address.
+
+        Raises:
+            SearchError: It cannot be read, or its host is down or may not be asked again.
+        """
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError as error:
+            raise SearchError(f"that is no address of a page: {error}", of_request=True) from error
+        manners = self._hosts.setdefault(host, Manners(host, self._per_host))
+        return await manners.share(("visit", url), lambda: self._visitor.visit(url))
+
+
 def open_visitor(settings: VisitSettings, fetcher: Fetcher | None = None) -> Visitor:
     """The reader of pages that the settings name. Nothing is fetched before the first call; in mode `replay`, never.
 
@@ -100,7 +129,8 @@ def open_visitor(settings: VisitSettings, fetcher: Fetcher | None = None) -> Vis
         MissingDependency: trafilatura is not installed.
         InputError: The file of recorded pages cannot be used.
     """
-    visitor = PageVisitor(fetcher or Fetcher(timeout=settings.timeout), settings.max_chars)
+    reader = PageVisitor(fetcher or Fetcher(timeout=settings.timeout), settings.max_chars)
+    visitor = PoliteVisitor(reader, settings.per_host)
     if settings.cache is None:
         return visitor
     return RecordedVisits(visitor, Answers(settings.cache, read_only=settings.mode == "replay"), settings)
