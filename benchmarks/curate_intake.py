@@ -288,6 +288,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    if args.folder:
+        args.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         figures = measure(args.rows, args.slice, args.big_column, Path(folder))
     for name, value in figures.items():

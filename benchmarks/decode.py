@@ -10,7 +10,7 @@ is the shipped one.
 * engine: all conversations at once, as the agent runs them.
 * generate: batches of as many conversations as the engine has slots, left-padded, turn by turn; a batch goes on
   when its longest turn is written. Each turn begins anew from all ids and pictures, as trainers do it that call
-  `generate`; within the turn, transformers caches.
+  `generate`; within the turn, transformers caches. The model is as transformers loads it.
 
 Both sample at temperature 1. Keys of the JSON file: `decode_vs_generate` (ratio of the medians of tokens per second),
 `engine_tokens_per_second`, `generate_tokens_per_second`, `tokens` (that every round writes), `rounds`.
@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from transformers import StoppingCriteria
+from transformers import AutoModelForImageTextToText, StoppingCriteria
 
 from foveal.config import Sampling
 from foveal.micro import checkpoint_folder
@@ -153,9 +153,9 @@ def measure(count: int, slots: int, rounds: int) -> dict[str, float]:
     folder = checkpoint_folder("sft")
     encoder = ChatEncoder.load(folder)
     encoder.never_sampled = [*encoder.never_sampled, *encoder.turn_enders]
-    model = load_model(folder, "cpu")
-    model.generation_config.eos_token_id = None
-    policy = TransformersPolicy.from_model(model, encoder, "engine", slots)
+    policy = TransformersPolicy.from_model(load_model(folder, "cpu"), encoder, "engine", slots)
+    stock = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    stock.generation_config.eos_token_id = None
     store = ImageStore()
     speeds: dict[str, list[float]] = {"engine": [], "generate": []}
     load = scripts(count, store, 0)
@@ -167,7 +167,7 @@ def measure(count: int, slots: int, rounds: int) -> dict[str, float]:
                 written = run_engine(policy, store, load, 1000 * round_)
             else:
                 torch.manual_seed(round_)
-                written = run_generate(model, encoder, store, load, slots)
+                written = run_generate(stock, encoder, store, load, slots)
             seconds = time.perf_counter() - start
             assert written == expected, (name, written, expected)
             if round_:  # the first round warms up

@@ -9,6 +9,7 @@ import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
 from foveal.policy.encoding import ChatEncoder
+from foveal.policy.patches import project_patches
 
 VIEW = 112
 """Side of the view of a square picture, in pixels; other shapes are scaled to about as many pixels."""
@@ -70,7 +71,9 @@ def new_model(encoder: ChatEncoder, seed: int) -> Qwen2_5_VLForConditionalGenera
         vision_end_token_id=encoder.vision_end,
         tie_word_embeddings=True,
     )
-    return Qwen2_5_VLForConditionalGeneration(config)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    project_patches(model)
+    return model
 
 
 def save(model: torch.nn.Module, encoder: ChatEncoder, folder: Path) -> None:

@@ -19,6 +19,7 @@ from foveal.errors import PolicyError
 from foveal.policy.base import Generation, up_to_stop
 from foveal.policy.encoding import ChatEncoder, mrope_positions
 from foveal.policy.engine import Engine, Picture, Request
+from foveal.policy.patches import project_patches
 from foveal.trajectory import ImageRef, ImageStore, Message, Tokens
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl")
@@ -77,6 +78,7 @@ def load_model(folder: Path, device: str = "auto", dtype: str = "auto") -> Any:
             f"{folder} is a {model.config.model_type}; local checkpoints must be one of {', '.join(FAMILIES)}",
             "serve this model with vLLM or SGLang and give its URL as the policy",
         )
+    project_patches(model)
     return model.eval()
 
 
