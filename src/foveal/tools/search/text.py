@@ -26,6 +26,9 @@ the first word that was looked for."""
 LOOKED_THROUGH = 200_000
 """Characters of a document in which its best passage is looked for."""
 
+TOGETHER = 20_000
+"""Documents that are removed at a time: one file may hold a million."""
+
 SCHEMA = f"""
 create table documents(id integer primary key, title text, body text, link text, date text, source text, origin text);
 create index origins on documents(origin);
@@ -120,10 +123,12 @@ class TextIndex:
         """
         with writing(self._path) as connection:
             for origin in origins:
-                key = (storable(origin),)
-                held = connection.execute("select id, title, body from documents where origin = ?", key).fetchall()
-                postings.delete_postings(connection, (postings.Text(*row) for row in held))
-                connection.execute("delete from documents where origin = ?", key)
+                some = (storable(origin), TOGETHER)
+                while held := connection.execute(
+                    "select id, title, body from documents where origin = ? limit ?", some
+                ).fetchall():
+                    postings.delete_postings(connection, (postings.Text(*row) for row in held))
+                    connection.executemany("delete from documents where id = ?", ((row,) for row, _, _ in held))
 
     async def search(self, query: str, k: int) -> list[SearchHit]:
         """The best `k` documents: first those with all words of the query, then those with some.
