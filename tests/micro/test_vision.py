@@ -27,10 +27,37 @@ def test_pointers_lead_from_the_token_before_a_fact_to_what_it_is_a_fact_of(enco
     [(pads, _)] = built.scenes
     assert set(built.ids[pads : pads + vision.SCENE_TOKENS]) == {encoder.image_pad}
     seen = {pads + vision.token_of(first): "", pads + vision.token_of(second): "", pads + _ball(drawn): ""}
-    for looking, target in built.pointers:
+    for looking, [target] in built.pointers:
         seen[target] += encoder.decode([built.ids[looking + 1]])
     expected = [f"{board.x}{board.y}" for board in (first, second)] + [_starts(encoder, drawn.ball)]
     assert list(seen.values()) == expected
+
+
+def test_pointers_lead_from_a_count_to_the_scene_and_from_digits_to_their_close_view(
+    encoder: ChatEncoder, pool: list[Drawn]
+):
+    drawn = next(drawn for drawn in pool if len({crop.number for crop in drawn.crops} - {None}) > 1)
+    first, second = [crop for crop in drawn.crops if crop.number is not None][:2]
+    flag = next(crop for crop in drawn.crops if crop.number is None)
+    built = one(
+        encoder,
+        Round("count", (drawn.view, "How many boards are there?"), str(len(drawn.boards)), scene=drawn),
+        Round(
+            "read",
+            (first.view, flag.view, second.view, "What are they?"),
+            f"the number {first.number} and a flag and the number {second.number}",
+            numbers=(first.number, None, second.number),
+        ),
+    )
+    told = {
+        tuple(range(built.scenes[0][0], built.scenes[0][0] + vision.SCENE_TOKENS)): str(len(drawn.boards)),
+        **{tuple(pads + place for place in vision.MIDDLE): str(number) for pads, number in built.crops},
+    }
+    seen = dict.fromkeys(told, "")
+    for looking, target in built.pointers:
+        assert {built.ids[index] for index in target} == {encoder.image_pad}
+        seen[tuple(target)] += encoder.decode([built.ids[looking + 1]])
+    assert seen == told
 
 
 def test_copies_lead_to_where_the_passage_with_the_longest_common_past_goes_on(encoder: ChatEncoder):

@@ -45,9 +45,9 @@ class Example(NamedTuple):
     """Scenes that are shown, each with the index of its first pad token."""
     crops: list[tuple[int, int]]
     """Close views of numbers, each as the index of its first pad token and the number."""
-    pointers: list[tuple[int, int]]
-    """Where a reply takes a fact from the scene: index of the token that must look, and of the pad token where the
-    board begins, or the ball lies."""
+    pointers: list[tuple[int, list[int]]]
+    """Where a reply tells what is in a picture: index of the token that must look, and of the pad tokens that it may
+    look at: where the board begins, the ball lies or the number stands, or any of a scene whose boards are counted."""
     copies: list[tuple[int, list[int]]]
     """Where a reply repeats what the conversation holds: index of the token that must look, and of those that it may
     look at."""
@@ -66,11 +66,11 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
     views: list[Views] = []
     scenes: list[tuple[int, Drawn]] = []
     crops: list[tuple[int, int]] = []
-    pointers: list[tuple[int, int]] = []
+    pointers: list[tuple[int, list[int]]] = []
     copies: list[tuple[int, list[int]]] = []
     for index, round_ in enumerate(talk.rounds):
         asked = [encoder.turn_start, *encoder.text("user\n")]
-        numbers = list(round_.numbers)
+        numbers, legible = list(round_.numbers), []
         for part in round_.asked:
             if isinstance(part, str):
                 asked += encoder.text(part)
@@ -80,12 +80,14 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
             if round_.scene is not None:
                 scenes.append((len(ids) + len(asked) + 1, round_.scene))
             elif (number := numbers.pop(0)) is not None:
-                crops.append((len(ids) + len(asked) + 1, number))
+                legible.append((len(ids) + len(asked) + 1, number))
             asked += [encoder.vision_start, *[encoder.image_pad] * pads, encoder.vision_end]
         asked += [encoder.turn_end, *encoder.text("\n"), *encoder.assistant_start()]
         reply = [*encoder.text(round_.reply), encoder.turn_end]
         if scenes:
             pointers += _pointers(encoder, round_, reply, len(ids) + len(asked), *scenes[-1])
+        pointers += _readings(encoder, reply, len(ids) + len(asked), [start for start, _ in legible])
+        crops += legible
         ids += [*asked, *reply, *encoder.text("\n")]
         if round_.skill in corpus.COPYING:
             copies += _copies(encoder, ids, len(ids) - 1 - len(reply), len(reply) - 1)
@@ -96,10 +98,11 @@ def example(encoder: ChatEncoder, talk: corpus.Conversation) -> Example:
 
 def _pointers(
     encoder: ChatEncoder, round_: corpus.Round, reply: Sequence[int], start: int, pads: int, drawn: Drawn
-) -> list[tuple[int, int]]:
+) -> list[tuple[int, list[int]]]:
     """Pointers of a reply whose first token stands at `start`, to the scene whose first pad token stands at `pads`.
 
-    Each digit of a place, the word for a kind, and the colour of the ball is decided at the token before it.
+    Each digit of a place, the word for a kind, the colour of the ball and the number of boards is decided at the token
+    before it.
     """
     found, board = [], 0
     ball = encoder.text(drawn.ball)[0] if round_.skill == "ball" else None
@@ -107,10 +110,33 @@ def _pointers(
         text = encoder.decode([token])
         board += text == ";"
         if round_.boards and (text.isdigit() or text in (" flag", " number")):
-            found.append((start + offset - 1, pads + vision.token_of(round_.boards[board])))
+            found.append((start + offset - 1, [pads + vision.token_of(round_.boards[board])]))
         elif token == ball:
-            found.append((start + offset - 1, pads + vision.token_at(*drawn.ball_at)))
+            found.append((start + offset - 1, [pads + vision.token_at(*drawn.ball_at)]))
+        elif round_.skill == "count" and text.isdigit():
+            found.append((start + offset - 1, list(range(pads, pads + vision.SCENE_TOKENS))))
     return found
+
+
+def _readings(
+    encoder: ChatEncoder, reply: Sequence[int], start: int, close: Sequence[int]
+) -> list[tuple[int, list[int]]]:
+    """Pointers of a reply whose first token stands at `start`, to the close views of the numbers that it tells.
+
+    Args:
+        encoder: Of the conversation.
+        reply: Its tokens; without close views of numbers nothing in it is a pointer.
+        start: Where it stands.
+        close: The first pad token of each such view, in the order in which their numbers are told.
+    """
+    if not close:
+        return []
+    digits = [offset for offset, token in enumerate(reply) if encoder.decode([token]).isdigit()]
+    views = [pads for pads in close for _ in range(2)]
+    return [
+        (start + offset - 1, [pads + place for place in vision.MIDDLE])
+        for offset, pads in zip(digits, views, strict=True)
+    ]
 
 
 def _copies(encoder: ChatEncoder, ids: Sequence[int], start: int, length: int) -> list[tuple[int, list[int]]]:
@@ -194,7 +220,7 @@ def language_loss(
         seen = torch.stack([middle[row, start : start + vision.CROP_TOKENS] for row, start, _ in close])
         dense["digits"] = places.crop_loss(seen, torch.tensor([number for _, _, number in close]))
     for name, heads, looks in (
-        ("pointing", vision.POINTING, [(r, a, [b]) for r, item in enumerate(examples) for a, b in item.pointers]),
+        ("pointing", vision.POINTING, [(r, a, b) for r, item in enumerate(examples) for a, b in item.pointers]),
         ("copying", vision.COPYING, [(r, a, b) for r, item in enumerate(examples) for a, b in item.copies]),
     ):
         if looks:
@@ -328,8 +354,8 @@ class Pretraining:
         rng = random.Random(f"{self.settings.seed}-vision-{step}")
         batch = rng.choices(self.pool, k=self.settings.vision_batch)
         result = vision.score(self.model.model.visual, self.heads, batch, rng)
-        self.recent["place"].append(result.place)
-        self.recent["reading"].append(result.reading)
+        for name in ("place", "counting", "reading", "reading_each"):
+            self.recent[name].append(getattr(result, name))
         return result.loss
 
     def _language_step(self, step: int) -> Tensor:

@@ -22,7 +22,7 @@ class PretrainSettings(Settings):
     """Of the scenes, the conversations and the first weights."""
     scenes: int = Field(8000, ge=1)
     """Scenes in the pool."""
-    vision_steps: int = Field(1000, ge=0)
+    vision_steps: int = Field(1200, ge=0)
     """Steps of stage 1."""
     vision_batch: int = Field(48, ge=1)
     """Scenes in a step of stage 1, and as many crops."""

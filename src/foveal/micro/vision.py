@@ -24,11 +24,19 @@ TOKEN = 28
 SCENE_TOKENS = (VIEW // TOKEN) ** 2
 CROP_TOKENS = (CROP_VIEW[0] // TOKEN) * (CROP_VIEW[1] // TOKEN)
 COLUMNS = ROWS = scenes.SIZE // scenes.GRID
+MOST_BOARDS = 5
+MIDDLE = [5 * row + column for row in (1, 2) for column in (1, 2, 3)]
+"""Tokens of a close view that see the number, if the view is of the whole board."""
 NOTHING, NUMBER, FLAG = range(3)
 
 
 class Heads(nn.Module):
-    """Linear read-outs of the merged tokens."""
+    """Linear read-outs of the merged tokens.
+
+    How many boards a scene has is read out of each of its tokens, and both digits of a number out of each token that
+    sees some of it. The language model can then read them off any of these, and has neither to count nor to gather.
+    Digits are not learned that way alone, so they are read out of all tokens of a close view together, too.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,9 +46,10 @@ class Heads(nn.Module):
         self.column = nn.Linear(HIDDEN, COLUMNS)
         self.row = nn.Linear(HIDDEN, ROWS)
         self.ball = nn.Linear(HIDDEN, kinds)
-        self.tens = nn.Linear(HIDDEN * CROP_TOKENS, 10)
-        self.units = nn.Linear(HIDDEN * CROP_TOKENS, 10)
-        self.is_flag = nn.Linear(HIDDEN * CROP_TOKENS, 2)
+        self.count = nn.Linear(HIDDEN, MOST_BOARDS + 1)
+        self.is_flag = nn.Linear(HIDDEN, 2)
+        self.digits_together = nn.ModuleList(nn.Linear(HIDDEN * CROP_TOKENS, 10) for _ in range(2))
+        self.digits_each = nn.ModuleList(nn.Linear(HIDDEN, 10) for _ in range(2))
 
 
 class VisionScore(NamedTuple):
@@ -49,12 +58,16 @@ class VisionScore(NamedTuple):
     loss: Tensor
     place: float
     """Share of boards whose colour, column and row are all right."""
+    counting: float
+    """Share of tokens of scenes that tell the right number of boards."""
     reading: float
-    """Share of numbers whose two digits are both right."""
+    """Share of numbers whose two digits are both right, read out of all tokens of a close view together."""
+    reading_each: float
+    """Share of tokens that see a number and tell both its digits."""
 
 
 def labels(drawn: Drawn) -> dict[str, list[int]]:
-    """Dense labels of a scene: for each of its 16 tokens what begins there, and where in the whole scene.
+    """Dense labels of a scene, for each of its 16 tokens: what begins there, where in the whole scene, how many boards.
 
     The language model cannot tell columns: the width axis has the lowest rotary frequencies, and four columns turn them
     by a hundredth of a radian. A tower that is trained to can, from where the picture ends.
@@ -62,6 +75,7 @@ def labels(drawn: Drawn) -> dict[str, list[int]]:
     colours = list(scenes.COLOURS)
     out = {name: [0] * SCENE_TOKENS for name in ("board", "kind", "ball")}
     out |= {name: [-100] * SCENE_TOKENS for name in ("column", "row")}
+    out["count"] = [len(drawn.boards)] * SCENE_TOKENS
     for board in drawn.boards:
         token = token_of(board)
         out["board"][token] = 1 + colours.index(board.colour)
@@ -90,26 +104,35 @@ def score(tower: nn.Module, heads: Heads, batch: Sequence[Drawn], rng: random.Ra
     pixels = torch.from_numpy(np.concatenate([patchify(v) for v in views]))
     features: Tensor = tower(pixels, grid_thw=torch.tensor(grids)).pooler_output
     border = len(batch) * SCENE_TOKENS
-    seen, read = features[:border], features[border:].view(len(crops), -1)
+    seen, read = features[:border], features[border:].view(len(crops), CROP_TOKENS, HIDDEN)
 
     rows = [labels(drawn) for drawn in batch]
     target = {name: torch.tensor([row[name] for row in rows]).view(-1) for name in rows[0]}
     logits = {name: getattr(heads, name)(seen) for name in target}
     loss = torch.stack([cross_entropy(logits[name], target[name]) for name in target]).sum()
     numbers = torch.tensor([c.number if c.number is not None else -1 for c in crops])
-    digits = {"tens": numbers // 10, "units": numbers % 10}
     legible = numbers >= 0
-    right = torch.ones(int(legible.sum()), dtype=torch.bool)
-    count = max(len(right), 1)  # a small batch may show flags only
-    for name, digit in digits.items():
-        logit = getattr(heads, name)(read)[legible]
-        loss = loss + cross_entropy(logit, digit[legible], reduction="sum") / count
-        right &= logit.argmax(-1) == digit[legible]
-    loss = loss + cross_entropy(heads.is_flag(read), (~legible).long())
+    shown, right, right_each = read[legible], torch.tensor(True), torch.tensor(True)
+    for of_all, of_each, digit in zip(
+        heads.digits_together, heads.digits_each, (numbers[legible] // 10, numbers[legible] % 10), strict=True
+    ):
+        logit, each = of_all(shown.flatten(1)), of_each(shown[:, MIDDLE])
+        if len(digit):  # a small batch may show flags only
+            loss = loss + cross_entropy(logit, digit) + _everywhere(each, digit)
+        right = right & (logit.argmax(-1) == digit)
+        right_each = right_each & (each.argmax(-1) == digit[:, None])
+    loss = loss + _everywhere(heads.is_flag(read), (~legible).long())
 
     boards = target["board"] > 0
     placed = torch.stack([logits[n].argmax(-1) == target[n] for n in ("board", "column", "row")]).all(0)
-    return VisionScore(loss, placed[boards].float().mean().item(), right.sum().item() / count)
+    counted = logits["count"].argmax(-1) == target["count"]
+    shares = (placed[boards], counted, right, right_each)
+    return VisionScore(loss, *(share.float().sum().item() / max(share.numel(), 1) for share in shares))
+
+
+def _everywhere(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean loss where every token of a picture is to tell the picture's label: (n, tokens, classes), (n,)."""
+    return cross_entropy(logits.flatten(0, 1), label.repeat_interleave(logits.shape[1]))
 
 
 PLACES_LAYER = 2
@@ -134,8 +157,9 @@ class Places(nn.Module):
         self.row = nn.Linear(HIDDEN, ROWS)
         self.kind = nn.Linear(HIDDEN, 3)
         self.ball = nn.Linear(HIDDEN, len(scenes.COLOURS) + 1)
-        self.tens = nn.Linear(HIDDEN * CROP_TOKENS, 10)
-        self.units = nn.Linear(HIDDEN * CROP_TOKENS, 10)
+        self.count = nn.Linear(HIDDEN, MOST_BOARDS + 1)
+        self.tens = nn.Linear(HIDDEN, 10)
+        self.units = nn.Linear(HIDDEN, 10)
 
     def crop_loss(self, seen: Tensor, numbers: Tensor) -> Tensor:
         """Mean loss over the digits of numbers in close views.
@@ -144,8 +168,8 @@ class Places(nn.Module):
             seen: Hidden states, (crops, 20, hidden).
             numbers: The numbers, (crops,).
         """
-        states = self.norm(seen).flatten(1)
-        return (cross_entropy(self.tens(states), numbers // 10) + cross_entropy(self.units(states), numbers % 10)) / 2
+        states = self.norm(seen[:, MIDDLE])
+        return (_everywhere(self.tens(states), numbers // 10) + _everywhere(self.units(states), numbers % 10)) / 2
 
     def scene_loss(self, seen: Tensor, shown: Sequence[Drawn], embedding: Tensor) -> Tensor:
         """Mean loss over the labels of scenes.
@@ -163,6 +187,7 @@ class Places(nn.Module):
             cross_entropy(torch.cat([self.nothing(states), colours], dim=1), target["board"]),
             cross_entropy(self.kind(states), target["kind"]),
             cross_entropy(self.ball(states), target["ball"]),
+            cross_entropy(self.count(states), target["count"]),
             cross_entropy(self.column(states), target["column"]),
             cross_entropy(self.row(states), target["row"]),
         ]
@@ -170,8 +195,9 @@ class Places(nn.Module):
 
 
 POINTING, COPYING = 0, 1
-"""Key heads of the layer above the places. The query heads of the first learn to look at the board or ball spoken of,
-those of the second at where a repeated passage goes on."""
+"""Key heads of the layer above the places. The query heads of the first learn to look at what is spoken of: the board,
+the ball, the close view that is read, the scene whose boards are counted. Those of the second learn to look at where a
+repeated passage goes on."""
 
 
 def looking_loss(
