@@ -24,7 +24,10 @@ HEAVY = {"torch", "transformers", "accelerate", "peft", "safetensors"}
 MAY_IMPORT_HEAVY = (
     "foveal.train.",
     "foveal.micro.",
-    *(f"foveal.policy.{name}" for name in ("transformers", "tower", "engine", "cache", "sampling", "encoding")),
+    *(
+        f"foveal.policy.{name}"
+        for name in ("transformers", "tower", "engine", "cache", "sampling", "encoding", "patches")
+    ),
 )
 """The whole of `foveal.micro` trains and runs its own model; `LIGHT_MICRO` is what has to do without it."""
 

@@ -69,7 +69,7 @@ def test_both_splits_have_the_same_pictures_and_other_answers(folder: Path, tmp_
         assert (folder / name).read_bytes() == (tmp_path / name).read_bytes()
     with sqlite3.connect(tmp_path / "index" / "text.db") as connection:
         (body,) = connection.execute(
-            "select body from words where title = 'Peru' and body like '%a country%'"
+            "select body from documents where title = 'Peru' and body like '%a country%'"
         ).fetchone()
     assert "Lima" not in body
 
