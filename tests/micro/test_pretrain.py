@@ -9,9 +9,10 @@ from PIL import Image
 
 from foveal.errors import TrainingError
 from foveal.micro.corpus import Names, conversation
+from foveal.micro.examples import collate, example
 from foveal.micro.model import new_model
 from foveal.micro.pool import Drawn, Views
-from foveal.micro.pretrain import Pretraining, collate, example
+from foveal.micro.pretrain import Pretraining
 from foveal.micro.settings import PretrainSettings
 from foveal.policy.encoding import TURN_END, ChatEncoder
 from foveal.policy.transformers import TransformersPolicy

@@ -4,9 +4,9 @@ import torch
 
 from foveal.micro import vision
 from foveal.micro.corpus import COPYING, Conversation, Names, Round, conversation
+from foveal.micro.examples import collate, example
 from foveal.micro.model import new_model
 from foveal.micro.pool import Drawn
-from foveal.micro.pretrain import collate, example
 from foveal.micro.questions import SYSTEM
 from foveal.policy.encoding import ChatEncoder
 
