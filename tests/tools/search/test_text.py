@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import InputError, SearchError
-from foveal.tools.search.text import FILE, SNIPPET_WORDS, WHOLE, Document, TextIndex, passage
+from foveal.tools.search.text import FILE, SNIPPET_WORDS, TOGETHER, WHOLE, Document, TextIndex, passage
 
 RIVERS = [
     Document("Amazon", "The Amazon is a river in Brazil. It carries more water than any other.", "river/amazon"),
@@ -227,6 +227,14 @@ def test_adding_and_removing_by_origin(tmp_path, find):
     assert len(index) == 1
     index.add([Document("Four", "shared", origin="a")])
     assert titles(find(index, "shared")) == ["Two", "Four"]
+
+
+def test_a_file_of_more_documents_than_are_removed_at_a_time_goes_whole(tmp_path, find):
+    index = TextIndex.create(tmp_path)
+    index.add(Document("", "shared", origin="big") for _ in range(TOGETHER + 1))
+    index.add([Document("One", "shared", origin="small")])
+    index.remove(["big"])
+    assert len(index) == 1 and titles(find(index, "shared")) == ["One"]
 
 
 def test_failed_add_leaves_the_index_as_it_was(rivers, find):
