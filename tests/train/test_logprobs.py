@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from foveal.errors import TrainingError
 from foveal.policy.sampling import suppress
-from foveal.train.logprobs import Scorer, recorded_logprobs, token_scores, without_loss
+from foveal.train.logprobs import Scorer, recorded_logprobs, token_scores
 from foveal.train.loss import loss_weight, policy_loss
 from foveal.train.rl_settings import LossSettings
 from foveal.train.tokens import IGNORE, TrainingSequence, collate, from_trajectory
@@ -26,6 +27,11 @@ def sequences(policy, store, written):
 def model(policy):
     """A model of its own for gradients: the policy is shared by the session."""
     return copy.deepcopy(policy.model)
+
+
+def _without_loss(sequence):
+    """The sequence with no trained token."""
+    return dataclasses.replace(sequence, loss_mask=np.zeros_like(sequence.loss_mask))
 
 
 def _plain(logits, targets, temperature):
@@ -119,7 +125,7 @@ def test_gradients_of_a_real_model_are_the_same_under_any_micro_batching(model, 
 
 def test_a_row_without_loss_has_no_gradient_and_moves_no_other(model, policy, sequences):
     advantages = torch.tensor([1.0, -0.5, 0.3])
-    masked = [sequences[0], without_loss(sequences[1]), sequences[3]]
+    masked = [sequences[0], _without_loss(sequences[1]), sequences[3]]
     assert loss_weight(collate(masked, 0)["labels"] != IGNORE, LossSettings(preset="grpo")) == 2
     beside = _gradients(model, policy, [list(enumerate(masked))], advantages)
     apart = _gradients(model, policy, [[(0, masked[0]), (2, masked[2])]], advantages)
@@ -129,7 +135,7 @@ def test_a_row_without_loss_has_no_gradient_and_moves_no_other(model, policy, se
 
 
 def test_a_batch_without_any_loss_still_reaches_every_weight(model, policy, sequences):
-    gradients = _gradients(model, policy, [[(0, without_loss(sequences[2]))]], torch.ones(1))
+    gradients = _gradients(model, policy, [[(0, _without_loss(sequences[2]))]], torch.ones(1))
     assert "lm_head.weight" in gradients or "model.language_model.embed_tokens.weight" in gradients
     assert all((gradient == 0).all() for gradient in gradients.values())
 
@@ -149,7 +155,7 @@ def test_recorded_logprobs_stand_where_the_batch_has_the_tokens():
     rows = [
         _sampled([5, 6, 7], [0, 1, 1], np.array([0.0, -1.5, -2.5], dtype=np.float32)),
         short := _sampled([5, 6], [0, 1], np.array([0.0, -3.0], dtype=np.float32)),
-        without_loss(short),
+        _without_loss(short),
     ]
     assert recorded_logprobs(rows).tolist() == [[0.0, -1.5, -2.5], [0.0, -3.0, 0.0], [0.0, 0.0, 0.0]]
 

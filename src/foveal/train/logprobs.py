@@ -8,10 +8,8 @@ the temperature is that of the sampling.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
 
@@ -126,12 +124,3 @@ def recorded_logprobs(sequences: Sequence[TrainingSequence]) -> torch.Tensor:
             raise TrainingError("a trajectory has no log-probs of its sampler", "train on rollouts of a local policy")
         padded[row, : len(one.ids)] = torch.from_numpy(one.logprobs * (one.loss_mask == 1))
     return padded
-
-
-def without_loss(sequence: TrainingSequence) -> TrainingSequence:
-    """The sequence with no trained token.
-
-    Only the loss mask changes: zeros in the attention mask would shift the picture positions of other rows of a batch.
-    A sequence without loss has no gradient and counts in no mean, so it may as well stay out of the batch.
-    """
-    return replace(sequence, loss_mask=np.zeros_like(sequence.loss_mask))

@@ -38,7 +38,7 @@ from foveal.train.checkpoint import publish
 from foveal.train.data import LengthGrouped, SftData
 from foveal.train.pictures import with_features
 from foveal.train.settings import SftSettings
-from foveal.train.tokens import IGNORE, collate, learned_logits
+from foveal.train.tokens import IGNORE, collate, learned_logits, num_tokens
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class SftTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Sum of the losses of this forward pass over the learned tokens that a whole step has on average."""
-        self.tokens += int(inputs["attention_mask"].sum())
+        self.tokens += num_tokens(inputs)
         if self.cached_vision:
             inputs = with_features(inputs)
         labels, _, logits = learned_logits(model, inputs)

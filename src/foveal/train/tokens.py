@@ -7,7 +7,8 @@ itself; prompts, observations and the frame around them have no loss.
 
 A sequence over the length budget loses whole turns at its end, or is dropped: never a part of a picture, of an
 observation or of a turn. In a batch, rows are masked through the loss, never through the attention, so that no row
-can move the pictures of another.
+can move the pictures of another: rows end in their padding, which nothing before it sees, so a batch has no attention
+mask at all. (With one, attention would go through all pairs of tokens instead of each with those before it.)
 """
 
 from collections.abc import Sequence
@@ -160,25 +161,30 @@ def collate(sequences: Sequence[TrainingSequence], padding: int) -> dict[str, to
     """One batch, padded on the right with the id `padding`; B sequences, L the longest.
 
     Returns:
-        input_ids, attention_mask, labels (B, L): labels are the ids themselves, -100 where there is no loss;
-        position_ids (3, B, L); and, if there are pictures, pixel_values (patches of all, ...) and image_grid_thw
+        input_ids, labels (B, L): labels are the ids themselves, -100 where there is no loss; position_ids (3, B, L),
+        0 in the padding; and, if there are pictures, pixel_values (patches of all, ...) and image_grid_thw
         (pictures, 3).
     """
     rows, longest = len(sequences), max(len(one.ids) for one in sequences)
     ids = np.full((rows, longest), padding)
     labels = np.full((rows, longest), IGNORE)
-    attention = np.zeros((rows, longest), dtype=np.int64)
     positions = np.zeros((3, rows, longest), dtype=np.int64)
     for row, one in enumerate(sequences):
         length = len(one.ids)
-        ids[row, :length], attention[row, :length] = one.ids, 1
+        ids[row, :length] = one.ids
         labels[row, :length] = np.where(one.loss_mask == 1, one.ids, IGNORE)
         positions[:, row, :length] = one.positions
-    batch = {"input_ids": ids, "attention_mask": attention, "labels": labels, "position_ids": positions}
+    batch = {"input_ids": ids, "labels": labels, "position_ids": positions}
     if pictures := [picture for one in sequences for picture in one.images]:
         batch["pixel_values"] = np.concatenate([picture.values for picture in pictures])
         batch["image_grid_thw"] = np.array([picture.grid for picture in pictures])
     return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+def num_tokens(batch: dict[str, torch.Tensor]) -> int:
+    """Tokens of a batch from `collate`, padding left out."""
+    positions = batch["position_ids"][0]
+    return len(positions) + int(positions.count_nonzero())  # 0 is the position of each first token, and of padding
 
 
 def learned_logits(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
