@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from foveal.curate.folder import Passes
+from foveal.curate.folder import Passes, alone
 from foveal.curate.leaks import CheckVerdict
 from foveal.curate.questions import read_questions
 from foveal.curate.settings import CurateSettings
 from foveal.curate.split import Placed, split
 from foveal.curate.stages import Stages
 from foveal.curate.synthesis import run_of, synthesize, verify
-from foveal.errors import ConfigError, RecordError
+from foveal.errors import ConfigError, InputError, RecordError
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import RunWriter, read_run
 from foveal.trajectory import Question, StopReason, Trajectory, Turn
@@ -289,3 +289,13 @@ def test_the_rest_of_the_pipeline_does_not_change_who_is_drawn(curated):
     split(folder, chosen)
     assert {name for name, place in places(folder).items() if place[0] == "sft"} == before
     assert json.loads((folder.path / "verdicts" / "split.jsonl").read_text().splitlines()[0])["id"] == "q19"
+
+
+def test_two_processes_do_not_write_the_sets_of_one_folder_at_a_time(curated):
+    folder = curated(settings())
+    split(folder, settings())
+    before = (folder.path / "sft" / "train" / "trajectories.jsonl").read_bytes()
+    with alone(folder.path), pytest.raises(InputError, match="another process is writing"):
+        split(folder, settings(seed=5))
+    assert (folder.path / "sft" / "train" / "trajectories.jsonl").read_bytes() == before
+    assert not list(folder.path.glob("*.part"))

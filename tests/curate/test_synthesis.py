@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from foveal.curate.settings import CurateSettings
+from foveal.curate.stages import Stages
 from foveal.curate.synthesis import run_of, synthesize, verify
 from foveal.errors import ConfigError, PolicyError
 from foveal.policy.paid import Ceiling, Ledger
@@ -73,6 +74,22 @@ def test_more_samples_ask_only_who_has_nothing_good(curation, teach):
     assert not any(one.good for one in verify(folder, settings(), folder.questions()).values())
     assert teach(folder, settings(synthesis={"samples": 5}), bob=bob)["bob"].made == 6
     assert len(read_run(run_of(folder, "bob")).trajectories) == 9
+
+
+def test_a_question_waits_while_a_teacher_has_tries_left(curation, teach):
+    folder, skip = curation(2), ["check", "difficulty", "benefit"]
+    chosen = settings(skip=skip, synthesis={"samples": 2})
+    teach(folder, chosen, alice=Teacher("alice", right_from=9))
+
+    def stage(chosen):
+        verify(folder, chosen, folder.questions())
+        verified = Stages(folder, chosen).verified
+        return [one.row.id for one in verified.waiting], dict(verified.reasons)
+
+    assert stage(chosen) == (["q0", "q1"], {}), "bob was not asked yet"
+    assert stage(settings(skip=skip, teachers=TEACHERS[:1], synthesis={"samples": 2})) == ([], {"wrong": 2})
+    teach(folder, chosen, bob=Teacher("bob", right_from=9))
+    assert stage(chosen) == ([], {"wrong": 2})
 
 
 def test_fewer_tries_than_were_made_count_the_first_of_each_teacher(curation, teach):

@@ -18,6 +18,7 @@ from foveal.cli.curation import (
     sieved_figures,
     step_figures,
     tell,
+    unscored,
 )
 from foveal.errors import ConfigError
 
@@ -95,7 +96,8 @@ def synthesize(*settings: Words, config: Config, folder: InFolder, json_file: Js
     figures = score_again(curation, chosen)
     with logs():
         figures |= asyncio.run(run_synthesis(curation, chosen, questions))
-    judge(curation, chosen, questions)
+    found = judge(curation, chosen, questions)
+    figures["stopped"] = figures["stopped"] or unscored(curation, found)
     return tell(console, json_file, sieved_figures(Stages(curation, chosen).verified) | figures)
 
 
@@ -108,7 +110,7 @@ def verify(*settings: Words, config: Config, folder: InFolder, json_file: JsonFi
     chosen, curation, console = begin(settings, config, folder, json_file)
     questions = Stages(curation, chosen).asked
     figures = score_again(curation, chosen)
-    judge(curation, chosen, questions)
+    figures["stopped"] = unscored(curation, judge(curation, chosen, questions))
     return tell(console, json_file, sieved_figures(Stages(curation, chosen).verified) | figures)
 
 

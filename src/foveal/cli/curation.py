@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from foveal.curate.folder import Folder
     from foveal.curate.questions import StoredQuestion
     from foveal.curate.rejudging import Score
-    from foveal.curate.stages import Sieved
+    from foveal.curate.stages import Sieved, Verified
     from foveal.policy.base import Policy
     from foveal.policy.paid import Ledger
 
@@ -154,6 +155,17 @@ def score_again(curation: "Folder", chosen: CurateSettings) -> Figures:
 
     with logs():
         return {"scored_again": asyncio.run(work())}
+
+
+def unscored(curation: "Folder", found: "Mapping[str, Verified]") -> str | None:
+    """What is to be done about trajectories of teachers that no judge could score; None without any."""
+    from foveal.curate.synthesis import run_of
+
+    waiting = Counter(one.teacher for verified in found.values() for one in verified.tries if one.unscored)
+    if not waiting:
+        return None
+    runs = " and ".join(f"foveal score {run_of(curation, teacher)}" for teacher in sorted(waiting))
+    return f"{waiting.total()} answers have no score: run {runs} first"
 
 
 def _scorer(chosen: CurateSettings, run: Path) -> "Score":

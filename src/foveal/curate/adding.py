@@ -1,7 +1,6 @@
 """Makes a curation folder of raw question sets. The layout is in `foveal.curate.sources`."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from typing import NamedTuple, TextIO
 
 from pydantic import JsonValue, ValidationError
 
+from foveal.curate.folder import alone
 from foveal.curate.pictures import PictureLimits
 from foveal.curate.questions import QuestionRow
 from foveal.curate.reading import ColumnWatch, Kept, no_columns, read_file
@@ -125,7 +125,7 @@ def add_sources(
         if folder.absolute().is_relative_to(Path(source.path).absolute()):
             raise ConfigError(f"{folder} is within the source {source.name}", "name a folder outside of it")
     try:
-        with _alone(folder):
+        with alone(folder):
             done = _started(folder, settings)
             if done is None:
                 with warnings.catch_warnings():
@@ -140,19 +140,6 @@ def add_sources(
             return done
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error}", "make room, or name another folder") from error
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise InputError(f"another process is writing to {folder}", "wait for it, or name another folder") from None
-    finally:
-        os.close(handle)
 
 
 def _started(folder: Path, settings: dict[str, JsonValue]) -> AddedFigures | None:

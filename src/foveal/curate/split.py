@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from foveal.curate.folder import VERDICTS, Folder, Verdict
+from foveal.curate.folder import VERDICTS, Folder, Verdict, alone
 from foveal.curate.hashing import KeptHashes
 from foveal.curate.leaks import PICTURES
 from foveal.curate.lots import Part, by_lot, lot, parts_of, within_shares
@@ -55,6 +55,7 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
 
     Raises:
         ConfigError: A step was not run, or the shares of a set contradict each other, or are of what does not exist.
+        InputError: Another process is writing to the folder.
     """
     stages = Stages(folder, settings)
     _check_shares(stages)
@@ -73,9 +74,10 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
     for name, chosen in ((SFT, learned), (RL, wanted)):
         for one in chosen:
             places[one.row.id] = Placed(id=one.row.id, set=name, part=parts[one.row.id], reason=None)
-    taught, reasoning = write_sft(stages, learned, parts)
-    asked = write_rl(folder, wanted, parts)
-    folder.write_verdicts("split", [places[one.row.id] for one in stages.questions])
+    with alone(folder.path):
+        taught, reasoning = write_sft(stages, learned, parts)
+        asked = write_rl(folder, wanted, parts)
+        folder.write_verdicts("split", [places[one.row.id] for one in stages.questions])
     return Sets(taught, reasoning, asked, len({one.row.id for one in waiting}))
 
 

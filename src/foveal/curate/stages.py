@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from foveal.asking import number_of
 from foveal.curate.folder import Folder, Passes, Verdict
 from foveal.curate.leaks import CheckVerdict
 from foveal.curate.lots import by_lot
 from foveal.curate.questions import StoredQuestion
 from foveal.curate.rejudging import scored_otherwise
 from foveal.curate.settings import CurateSettings
+from foveal.curate.verification import UNSCORED
 from foveal.errors import ConfigError
 from foveal.records import scan_run
 
@@ -51,6 +53,11 @@ class VerifiedTry(Verdict):
     """That the model wrote, counted or estimated."""
     failures: tuple[str, ...]
 
+    @property
+    def unscored(self) -> bool:
+        """Whether it waits for a judge."""
+        return any(why.startswith(f"{UNSCORED}:") for why in self.failures)
+
 
 class Verified(Verdict):
     """All trajectories of a question."""
@@ -63,6 +70,15 @@ class Verified(Verdict):
     def good(self) -> list[VerifiedTry]:
         """Those that may be learned from."""
         return [one for one in self.tries if not one.failures]
+
+    def waits(self, most: int) -> bool:
+        """Whether more may come of it: a trajectory has no score, or not all tries were made.
+
+        Args:
+            most: Tries of all teachers together.
+        """
+        made = sum(number_of(one.trajectory) is not None for one in self.tries)
+        return made + self.given_up < most or any(one.unscored for one in self.tries)
 
 
 class Stages:
@@ -121,7 +137,8 @@ class Stages:
     @cached_property
     def verified(self) -> Sieved:
         """Those that have a trajectory to learn from."""
-        found = self.tries
+        most = len(self.settings.teachers) * self.settings.synthesis.samples
+        found = {name: one for name, one in self.tries.items() if one.good or not one.waits(most)}
         return _split("verify", self.asked, lambda one: None if found[one].good else _why(found[one]), set(found))
 
     @cached_property

@@ -4,7 +4,7 @@
     synthesis/ledger.sqlite   every reply of an endpoint, so that none is paid for twice
 
 Rejection sampling: a teacher goes on with a question until a trajectory passes every rule (`curate.verification`), or
-it has tried often enough.
+it has tried often enough. A trajectory that nobody could score is no reason to pay for another: it waits for its score.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ async def _teach(
         done, settled = given_up(run), set()  # read while nobody else can write
         for trajectory in scan_run(run):
             done.add(trajectory.id)
-            if _counts(trajectory.id, settings) and not _wrong(trajectory, settings):
+            if _counts(trajectory.id, settings) and not _goes_on(trajectory, settings):
                 settled.add(trajectory.question.id)
 
         def missing(question: StoredQuestion) -> list[Attempt]:
@@ -91,7 +91,7 @@ async def _teach(
                 if trajectory is None:
                     return
                 on_done(trajectory)
-                if not _wrong(trajectory, settings):
+                if not _goes_on(trajectory, settings):
                     return
 
         left = (question for question in questions if question.row.id not in settled and missing(question))
@@ -154,6 +154,11 @@ def taught(folder: Folder, settings: CurateSettings) -> Iterator[tuple[str, Traj
 
 def _wrong(trajectory: Trajectory, settings: CurateSettings) -> tuple[str, ...]:
     return () if "verify" in settings.skip else tuple(failures(trajectory, settings.verify))
+
+
+def _goes_on(trajectory: Trajectory, settings: CurateSettings) -> bool:
+    """Whether the teacher is to try again."""
+    return trajectory.reward.get("accuracy") is not None and bool(_wrong(trajectory, settings))
 
 
 def _counts(attempt: str, settings: CurateSettings) -> bool:

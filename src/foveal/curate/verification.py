@@ -16,6 +16,8 @@ from foveal.reward.cells import call_key, cells_of, placeholders
 from foveal.reward.parts import response_tokens
 from foveal.trajectory import Observation, StopReason, Trajectory
 
+UNSCORED = "unscored"
+"""The rule for a trajectory that waits for a judge."""
 CHARACTERS_PER_TOKEN = 4
 """Of text whose tokens nobody counted."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -34,7 +36,7 @@ def failures(trajectory: Trajectory, settings: VerifySettings) -> list[str]:
 def _failures(trajectory: Trajectory, settings: VerifySettings) -> Iterator[tuple[str, str]]:
     accuracy = trajectory.reward.get("accuracy")
     if accuracy is None:
-        yield "unscored", trajectory.unscored or "nobody has scored it"
+        yield UNSCORED, trajectory.unscored or "nobody has scored it"
     elif accuracy < 1:
         yield "wrong", f"the answer is {trajectory.answer!r}, not {' or '.join(trajectory.question.gold)}"
     if trajectory.stop_reason is not StopReason.ANSWERED:

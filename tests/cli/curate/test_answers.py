@@ -68,6 +68,39 @@ def test_answers_that_no_judge_has_scored_are_told_and_finished_later(world, con
     assert (code, figures["made"], figures["waiting"], figures["rows_out"]) == (0, 0, 0, 9)
 
 
+def test_answers_of_teachers_that_no_judge_has_scored_wait_and_nobody_is_paid_to_try_again(
+    world, config, curate, tmp_path, capsys
+):
+    server, folder = world(), tmp_path / "curation"
+    file, ask, up = config(server.url), server.reply, False
+
+    def reply(body):
+        if body["model"] != "judge":
+            return ask({**body, "model": "alice"})
+        return "Verdict: wrong" if up else "Who am I to say?"
+
+    server.reply = reply
+    words = ("--skip", '["check", "difficulty", "benefit"]', "--long-cot.share", "0", "--synthesis.samples", "3")
+    judge = ("--reward.judge.url", server.url, "--reward.judge.model", "judge", "--reward.judge.max-retries", "0")
+    curate("add", file, folder, *words)
+    code, figures = curate("synthesize", file, folder, *words, *judge)
+    assert (code, figures["made"]) == (1, 24), "one try of each teacher at each question, and none because of the judge"
+    assert (figures["waiting"], figures["rows_out"]) == (6, 6)
+    assert not [name for name in figures if name.startswith("dropped")]
+    assert f"foveal score {folder / 'synthesis' / 'alice'}" in figures["stopped"]
+    code, again = curate("verify", file, folder, *words, *judge)
+    assert (code, again["stopped"]) == (1, figures["stopped"])
+    assert curate("synthesize", file, folder, *words, *judge)[1]["made"] == 0, "they wait"
+    up = True
+    for teacher in ("alice", "bob"):
+        with pytest.raises(SystemExit) as end:
+            main(["score", str(folder / "synthesis" / teacher)])
+        assert end.value.code == 0
+    code, figures = curate("synthesize", file, folder, *words, *judge)
+    assert (code, figures["made"], figures["stopped"]) == (0, 24, None), "now that they are known to be wrong"
+    assert (figures["waiting"], figures["dropped.wrong"]) == (0, 6)
+
+
 def test_split_follows_rules_and_teachers_that_were_changed(world, config, curate, tmp_path):
     folder = tmp_path / "curation"
     file = config(world().url)
