@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.curate.adding import add_sources
+from foveal.curate.mapping import Reading
 from foveal.curate.pictures import PictureLimits
 from foveal.curate.questions import read_questions
 from foveal.curate.sources import SourceSettings
@@ -87,6 +88,23 @@ def test_rows_become_questions_that_know_where_they_came_from(raw, tmp_path):
     ]
 
 
+def test_places_of_choices_and_numbers_are_not_taken_for_texts(raw, tmp_path):
+    (raw / "a.csv").write_text('q,a,c\nWho?,1,"[""cat"", ""dog""]"\nHow many?,2,"[""1"", ""2""]"\n')
+    write_lines(raw / "b.jsonl", '{"q": "Why?", "a": "x", "key": 17.0, "d": NaN, "f": NaN}', '{"q": "So?", "key": NaN}')
+    columns = {"question": "q", "answer": "a", "choices": "c"}
+    text = source(raw / "a.csv", columns=columns)
+    figures = add_sources(tmp_path / "text", [text])
+    (question,) = read_questions([tmp_path / "text" / "questions.jsonl"])
+    assert (question.row.gold, figures.rejected) == (("2",), Counter(wrong_answer=1))
+    add_sources(tmp_path / "places", [text.model_copy(update={"reading": Reading(answer_index=True)})])
+    (question,) = read_questions([tmp_path / "places" / "questions.jsonl"])  # place 2 of two choices is none
+    assert question.row.gold == ("dog",)
+    columns = {"question": "q", "id": "key", "domain": "d", "family": "f"}
+    add_sources(tmp_path / "json", [source(raw / "b.jsonl", columns=columns)])
+    first, second = read_questions([tmp_path / "json" / "questions.jsonl"])
+    assert (first.row.id, second.row.id, first.row.family) == ("s-17", "s-2", None) and "domain" not in first.row.meta
+
+
 def test_a_row_that_is_set_aside_says_why(raw, tmp_path, caplog):
     (raw / "torn.png").write_bytes((raw / picture(raw / "p.png")).read_bytes()[:300])
     good = {"q": "Which?", "image": ["p.png"], "a": "x"}
@@ -129,6 +147,22 @@ def test_duplicates_are_found_by_pixels_and_their_pictures_go(raw, tmp_path):
     ]
     assert [found.rejected for found in figures.sources] == [{}, {"duplicate": 1}]
     assert len(list((tmp_path / "out" / "pictures").iterdir())) == 2
+
+
+def test_of_repetitions_the_first_with_an_answer_stays(raw, tmp_path):
+    rows = [{"q": "Why?", "a": "x"}, {"q": "Why?", "a": "y"}, {"q": "Who?", "a": "z"}]
+    write_lines(raw / "blind.jsonl", *rows)
+    write_lines(raw / "told.jsonl", *rows[:2])
+    blind = source(raw / "blind.jsonl", "blind", columns={"question": "q"})
+    add_sources(tmp_path / "out", [blind, source(raw / "told.jsonl", "told", columns={"question": "q", "answer": "a"})])
+    kept = [(row["id"], row.get("gold")) for row in lines(tmp_path / "out" / "questions.jsonl")]
+    assert kept == [("blind-3", None), ("told-1", ["x"])]
+    told = [(one["source"], one["row"], one["message"][42:]) for one in lines(tmp_path / "out" / "rejects.jsonl")]
+    assert told == [
+        ("blind", 1, "as a row that has an answer"),
+        ("blind", 2, "as a row that has an answer"),
+        ("told", 2, "as told-1, but with another answer"),
+    ]
 
 
 def test_ids_are_unique(raw, tmp_path):

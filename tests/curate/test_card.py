@@ -14,6 +14,7 @@ from foveal.curate.folder import Passes
 from foveal.curate.leaks import CheckVerdict
 from foveal.curate.lengths import histogram, lengths_of, quantile
 from foveal.curate.rejects import Reject
+from foveal.curate.sets import source_of
 from foveal.curate.settings import CurateSettings
 from foveal.curate.split import Placed, split
 from foveal.curate.stages import Stages
@@ -217,6 +218,7 @@ def test_reasoning_has_its_own_licence_length_and_place(curated):
     chosen = settings(long_cot={"share": 0.5}, split={})
     folder = curated(chosen)
     add_figures(folder.run("long-cot") / "source", "thoughts", licence="My own", no_question=1)
+    source_of(folder).write_verdicts("check", [])
     with RunWriter(folder.run("long-cot")) as writer:
         for number in range(9):
             turn = Turn(text="<think>" + "so " * 400 + "</think><answer>1</answer>")

@@ -8,9 +8,9 @@ from PIL import Image, ImageFilter
 
 from foveal.curate.adding import add_sources
 from foveal.curate.folder import Folder
-from foveal.curate.leaks import CheckSettings, CheckVerdict, check
+from foveal.curate.leaks import CheckSettings, CheckVerdict, check, verdicts_against
 from foveal.curate.sources import SourceSettings
-from foveal.errors import InputError
+from foveal.errors import ConfigError, InputError
 
 SETTINGS = CheckSettings()
 
@@ -39,12 +39,12 @@ def make(tmp_path):
             names = [f"{number}-{place}.png" for place in range(len(pictures))]
             for file, picture in zip(names, pictures, strict=True):
                 picture.save(raw / file)
-            lines.append({"id": str(number), "text": text, "images": names})
+            lines.append({"id": str(number), "text": text, "images": names, "gold": ["7"]})
         path = raw / "set.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         if bench:
             return path
-        columns = {"question": "text", "images": "images", "id": "id"}
+        columns = {"question": "text", "images": "images", "id": "id", "answer": "gold"}
         source = SourceSettings.model_validate({"name": "s", "path": str(path), "columns": columns})
         assert add_sources(tmp_path / name, [source]).kept == len(rows)
         return tmp_path / name
@@ -111,7 +111,7 @@ def test_a_picture_leaks_also_when_it_was_changed_a_little(make, change):
     bench = make("bench", ("What is it?", scene(5)), ("What is it?", scene(1)), bench=True)
     first, second = verdicts(make("out", ("Where?", change(scene(1))), ("Where?", scene(9))), bench)
     assert (first.picture.benchmark, first.picture.item) == ("set", "1") and first.picture.distance <= 40
-    assert first.reason(SETTINGS) == "leak of picture" and (first.texts, first.both) == ((), None)
+    assert first.reason(SETTINGS) == "leak of picture" and (first.texts, first.both) == ((), ())
     assert first.reason(CheckSettings(alone=("text",))) is None
     assert second.picture is None and second.reason(SETTINGS) is None
 
@@ -133,8 +133,9 @@ def test_text_leaks_apart_from_pictures_and_both_is_told(make):
     ]
     assert (found[0].texts[0].item, found[0].texts[0].overlap, found[0].texts[0].words) == ("0", 1.0, 17)
     assert 0.75 <= found[1].texts[0].overlap < 1
-    assert (found[2].both.item, found[2].both.distance, found[2].both.overlap) == ("0", 0, 1.0)
-    assert found[2].picture.distance == 0 and found[4].texts == () and found[5].both.item == "1"
+    assert [(match.item, match.distance, match.overlap) for match in found[2].both] == [("0", 0, 1.0)]
+    assert found[2].picture.distance == 0 and found[4].texts == ()
+    assert [match.item for match in found[5].both] == ["1"]
     assert found[0].reason(CheckSettings(alone=("picture",))) is None
     assert found[2].reason(CheckSettings(alone=())) == "leak of picture and text"
 
@@ -193,3 +194,50 @@ def test_pictures_of_a_folder_made_by_hand_may_have_any_name(tmp_path):
     rows = [{"id": n, "text": "What?", "images": [f"pictures/{n}.png"]} for n in ("a", "photo 1", "0" * 63)]
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert check(tmp_path, []) == 3
+
+
+def test_no_number_of_short_texts_hides_a_long_one(make):
+    """Which texts are too short to leak alone is a threshold, so it cannot be known which to leave out."""
+    short = ["Is the lighthouse on a cliff?", "Which of them is nearest now?", "How many gulls are there today?"]
+    long = f"{short[0]} {short[1]} {short[2]} Or is all of that only a painting?"
+    bench = make("bench", *((text,) for text in (*short, long)), bench=True)
+    asked = f"{short[0]} {short[1]} {short[2]} Or is all of that only a drawing?"
+    (verdict,) = verdicts(make("out", (asked, scene(1))), bench)
+    assert {match.words for match in verdict.texts} == {6, 26}, "the best of each length"
+    assert verdict.texts[0].overlap == 1.0 > verdict.texts[1].overlap
+    assert verdict.reason(SETTINGS) == "leak of text"
+
+
+def test_a_nearer_picture_with_other_words_does_not_hide_a_leak_of_both(make):
+    near, far = scene(1), jpeg(scene(1), 20)
+    bench = make("bench", (LONG.replace("harbour carries more than twelve", "bay has"), near), (LONG, far), bench=True)
+    (verdict,) = verdicts(make("out", (LONG, near)), bench)
+    assert [match.item for match in verdict.both] == ["0", "1"] and verdict.both[0].overlap < 0.75
+    assert verdict.reason(CheckSettings(alone=())) == "leak of picture and text"
+
+
+def test_rows_that_nobody_knows_the_answer_of_are_repeated_by_nothing(tmp_path):
+    rows = [{"text": "Why is that?", "gold": gold} for gold in ([], ["a cat"], ["a dog"])]
+    rows[2]["text"] = "why is that"
+    (tmp_path / "questions.jsonl").write_text(
+        "".join(json.dumps({"id": str(number), **row}) + "\n" for number, row in enumerate(rows))
+    )
+    assert [one.duplicate and one.duplicate.id for one in verdicts(tmp_path)] == [None, None, "1"]
+
+
+def test_a_check_holds_for_the_benchmarks_that_it_was_against(make):
+    folder = Folder(make("out", ("Where is the ship?", scene(1)), ("Where?", scene(2))))
+    first, second = make("b1", (LONG, scene(3)), bench=True), make("b2", (LONG, scene(1)), bench=True)
+    check(folder.path, [first])
+    assert len(verdicts_against(folder, [first])) == 2
+    with pytest.raises(ConfigError, match=rf"not checked against {second}[\s\S]*foveal curate check"):
+        verdicts_against(folder, [first, second])
+    with pytest.raises(ConfigError, match="was checked against"):
+        verdicts_against(folder, [])
+    check(folder.path, [first, second])
+    assert verdicts_against(folder, [first, second])["s-0"].reason(SETTINGS) == "leak of picture"
+    first.write_text(first.read_text() * 2)
+    with pytest.raises(ConfigError, match="has changed since"):
+        verdicts_against(folder, [first, second])
+    first.unlink()
+    assert verdicts_against(folder, [first, second]), "the benchmarks need not be where the sets are cut"

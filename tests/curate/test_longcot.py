@@ -5,6 +5,7 @@ import pytest
 
 from foveal.curate.folder import Folder
 from foveal.curate.longcot import take_reasoning
+from foveal.curate.sets import leaking
 from foveal.curate.settings import CurateSettings
 from foveal.errors import ConfigError
 from foveal.protocol import FOVEAL, Answer, parse_turn
@@ -54,3 +55,24 @@ def test_rows_of_another_prompt_are_not_mixed_with_those_there(reasoning, tmp_pa
     with pytest.raises(ConfigError, match="another way: prompt_sha256"):
         take_reasoning(folder, reasoning, dataclasses.replace(FOVEAL, system_prompt="You are X."))
     assert take_reasoning(folder, reasoning, FOVEAL).kept == 2
+
+
+def test_rows_that_leak_from_a_benchmark_are_told_and_not_learned(reasoning, tmp_path):
+    leak = "A farmer has 17 sheep and buys three dozen more of them, how many legs do all his sheep have together?"
+    file = tmp_path / "rows.jsonl"
+    file.write_text(file.read_text() + json.dumps({"q": leak, "s": "53 times four.", "a": 212}) + "\n")
+    bench = tmp_path / "bench.jsonl"
+    bench.write_text(json.dumps({"id": "x", "text": leak, "gold": ["212"]}) + "\n")
+    folder, chosen = Folder(tmp_path / "curation"), reasoning.model_copy(update={"benchmarks": (bench,)})
+    taken = take_reasoning(folder, chosen, FOVEAL)
+    assert taken.kept == 2 and taken.refused["leak of text"] == 1
+    listed = [json.loads(line) for line in (folder.run("long-cot") / "rejects.jsonl").read_text().splitlines()]
+    assert {(one["id"], one["reason"]) for one in listed} == {
+        ("math-2", "no reasoning"),
+        ("math-3", "holds tags of the protocol"),
+        ("math-5", "leak of text"),
+    }
+    assert leaking(folder, chosen) == {"math-5": "leak of text"}
+    assert leaking(folder, chosen.model_copy(update={"skip": ("check",)})) == {}
+    with pytest.raises(ConfigError, match="long-cot/source was checked against"):
+        leaking(folder, reasoning)

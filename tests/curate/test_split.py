@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from foveal.curate.folder import Passes, alone
 from foveal.curate.leaks import CheckVerdict
 from foveal.curate.questions import read_questions
+from foveal.curate.sets import source_of
 from foveal.curate.settings import CurateSettings
 from foveal.curate.split import Placed, split
 from foveal.curate.stages import Stages
@@ -162,6 +163,7 @@ def test_a_share_is_of_one(share):
 def test_the_size_of_the_cold_start_is_that_of_its_trajectories(curated, each, most, share, rows, reasoning):
     chosen = settings(verify={"per_question": each}, split={"most_sft": most}, long_cot={"share": share})
     folder = curated(chosen)
+    source_of(folder).write_verdicts("check", [])
     with RunWriter(folder.run("long-cot")) as writer:
         for number in range(9):
             question = Question(id=f"thoughts-{number}", text="Why?", gold=("1",))

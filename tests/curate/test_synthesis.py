@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from foveal.curate.settings import CurateSettings
 from foveal.curate.stages import Stages
-from foveal.curate.synthesis import run_of, synthesize, verify
+from foveal.curate.synthesis import count_left, run_of, synthesize, verify
 from foveal.errors import ConfigError, PolicyError
 from foveal.policy.paid import Ceiling, Ledger
 from foveal.policy.scripted import ScriptedPolicy
@@ -74,6 +74,22 @@ def test_more_samples_ask_only_who_has_nothing_good(curation, teach):
     assert not any(one.good for one in verify(folder, settings(), folder.questions()).values())
     assert teach(folder, settings(synthesis={"samples": 5}), bob=bob)["bob"].made == 6
     assert len(read_run(run_of(folder, "bob")).trajectories) == 9
+
+
+def test_how_many_are_left_is_how_many_will_be_told(curation, asked, tools):
+    folder, chosen, told = curation(5), settings(synthesis={"samples": 3}), []
+    who = {"alice": Teacher("alice", right_from=1), "bob": Teacher("bob", right_from=9)}
+    some, every = folder.questions()[:2], folder.questions()
+
+    def teach(questions):
+        told.clear()
+        people = {name: asked(teacher, tools=tools) for name, teacher in who.items()}
+        asyncio.run(synthesize(folder, chosen, people, questions, told.append))
+        return sorted(told)
+
+    assert count_left(folder, chosen, every) == 10
+    assert teach(some) == ["q0", "q0", "q1", "q1"] and count_left(folder, chosen, every) == 6
+    assert teach(every) == ["q2", "q2", "q3", "q3", "q4", "q4"] and count_left(folder, chosen, every) == 0
 
 
 def test_a_question_waits_while_a_teacher_has_tries_left(curation, teach):

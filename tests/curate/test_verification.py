@@ -95,6 +95,9 @@ def test_rules(trajectory, turns, broken):
         ("2145906", "About 2.1 million people.", []),
         ("41.83", "So it is.", []),  # 42 is the answer
         ("43.83", "So it is.", ["unused"]),
+        ("The capital of France has 2145906 people.", "Nobody has to look; it is a guess of mine.", ["unused"]),
+        ("The capital of France has 2145906 people.", "So many people.", []),
+        ("It is that of the other.", "So be it.", []),  # nothing that could be used
     ],
 )
 def test_a_result_is_used_in_any_script_and_spelling(trajectory, result, thought, broken):

@@ -1,27 +1,51 @@
-"""A bar with the cost, for commands that ask a model many questions."""
+"""Bars: with the cost, for commands that ask a model many questions, and for those that read many."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 if TYPE_CHECKING:
     from foveal.policy.paid import Ledger
-    from foveal.trajectory import Trajectory
 
 
 @contextlib.contextmanager
-def asking_bar(step: str, total: int, ledger: "Ledger") -> "Iterator[Callable[[Trajectory], None]]":
-    """A bar with the time to go and what was spent."""
+def asking_bar(step: str, total: int, ledger: "Ledger") -> Iterator[Callable[[object], None]]:
+    """A bar with the time to go and what was spent; called with whatever is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(step, total=total)
 
-        def advance(trajectory: "Trajectory") -> None:
+        def advance(done: object) -> None:
             spent = ledger.spent
             cost = f" {spent.calls} calls, {spent.tokens / 1e6:.2f} M tokens, {spent.money:.2f}" if spent.calls else ""
             bar.update(task, advance=1, description=step + cost)
 
         yield advance
+
+
+@contextlib.contextmanager
+def reading_bar(step: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A bar for rows that are read, with their rate, and with the time to go where it is known how many there are.
+
+    Called with how many have been read.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=True))
+    times = (TimeElapsedColumn(), *(() if total is None else (TimeRemainingColumn(),)))
+    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(step, total=total)
+
+        def tell(done: int) -> None:
+            bar.update(task, completed=done, description=f"{step} {done:,} rows")
+
+        yield tell

@@ -1,9 +1,11 @@
 """`foveal curate`: from raw question sets to a cold-start set and a set for reinforcement learning, step by step."""
 
 import asyncio
+import itertools
 
 from cyclopts import App
 
+from foveal.cli.asked import reading_bar
 from foveal.cli.common import logs
 from foveal.cli.curation import (
     Config,
@@ -40,8 +42,9 @@ def add(*settings: Words, config: Config, folder: InFolder, json_file: JsonFile 
     chosen, curation, console = begin(settings, config, folder, json_file)
     if not chosen.sources:
         raise ConfigError(f"{config} names no sources", "add [[sources]] with name and path")
-    with logs():
-        added = add_sources(curation.path, chosen.sources, chosen.pictures)
+    with logs(), reading_bar("sources") as tell_bar:
+        rows_read = itertools.count(1)
+        added = add_sources(curation.path, chosen.sources, chosen.pictures, lambda progress: tell_bar(next(rows_read)))
     rows, dropped = sum(source.rows for source in added.sources), dict(added.rejected)
     tell(console, json_file, step_figures("sources", rows, added.kept, dropped))
     if dropped:
@@ -55,8 +58,8 @@ def check(*settings: Words, config: Config, folder: InFolder, json_file: JsonFil
     from foveal.curate.stages import Stages
 
     chosen, curation, console = begin(settings, config, folder, json_file)
-    with logs():
-        leaks.check(curation.path, chosen.benchmarks)
+    with logs(), reading_bar("check", curation.count()) as tell_bar:
+        leaks.check(curation.path, chosen.benchmarks, tell_bar)
     tell(console, json_file, sieved_figures(Stages(curation, chosen).checked))
 
 

@@ -124,7 +124,7 @@ async def run_synthesis(curation: "Folder", chosen: CurateSettings, questions: "
     """
     from foveal.curate.asked import open_asked
     from foveal.curate.folder import LEDGER
-    from foveal.curate.synthesis import SYNTHESIS, synthesize
+    from foveal.curate.synthesis import SYNTHESIS, count_left, synthesize
     from foveal.policy.paid import Ledger
 
     run, policies = curation.run(SYNTHESIS), {who.name: open_asked(who) for who in chosen.teachers}
@@ -138,8 +138,7 @@ async def run_synthesis(curation: "Folder", chosen: CurateSettings, questions: "
             for who in chosen.teachers:
                 asked = _asked(policies[who.name], who, chosen, chosen.prompt, True, run, ledger)
                 teachers[who.name] = await stack.enter_async_context(asked)
-            most = len(questions) * len(teachers) * chosen.synthesis.samples
-            with asking_bar("synthesis", most, ledger) as advance:
+            with asking_bar("synthesis", count_left(curation, chosen, questions), ledger) as advance:
                 made = await synthesize(curation, chosen, teachers, questions, advance)
         return _made(list(made.values()), ledger)
 

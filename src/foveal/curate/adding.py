@@ -224,6 +224,9 @@ def _put_together(
     folder: Path, settings: dict[str, JsonValue], files: Sequence[SourceFile], parts: Sequence[Path]
 ) -> AddedFigures:
     firsts: dict[bytes, tuple[str, bytes]] = {}
+    answered = {
+        _key(line.kept) for part in parts for line in _read_part(part) if line.kept is not None and line.kept.row.gold
+    }
     ids: set[str] = set()
     used: set[str] = set()
     figures: dict[str, list[FileFigures]] = {file.source.name: [] for file in files}
@@ -236,7 +239,7 @@ def _put_together(
                 reject = line.reject
                 if line.kept is not None:
                     row = line.kept.row.model_copy(update={"id": _free(line.kept.row.id, ids)})
-                    reject = _duplicate(file, row, line.kept.pixels, firsts)
+                    reject = _duplicate(file, row, _key(line.kept), firsts, answered)
                     if reject is None:
                         ids.add(row.id)
                         used.update(row.images)
@@ -285,16 +288,23 @@ def _free(wanted: str, taken: set[str]) -> str:
     return free
 
 
+def _key(kept: Kept) -> bytes:
+    """The same for rows that ask the same of the same pixels."""
+    return _digest(kept.row.text, *kept.pixels)
+
+
 def _duplicate(
-    file: SourceFile, row: QuestionRow, pixels: tuple[str, ...], firsts: dict[bytes, tuple[str, bytes]]
+    file: SourceFile, row: QuestionRow, key: bytes, firsts: dict[bytes, tuple[str, bytes]], answered: set[bytes]
 ) -> Reject | None:
-    """A reject if an earlier row asks the same of the same pixels."""
-    key = _digest(row.text, *pixels)
-    answers = _digest(*sorted(row.gold))
-    first, its_answers = firsts.setdefault(key, (row.id, answers))
-    if first == row.id:
-        return None
-    other = "" if its_answers == answers else ", but with another answer"
+    """A reject if an earlier row has this key, or any row with an answer, which this one lacks."""
+    if not row.gold and key in answered:
+        first, other = "a row that has an answer", ""
+    else:
+        answers = _digest(*sorted(row.gold))
+        first, its_answers = firsts.setdefault(key, (row.id, answers))
+        if first == row.id:
+            return None
+        other = "" if its_answers == answers else ", but with another answer"
     number = row.meta["row"]
     return Reject(
         source=file.source.name,

@@ -81,6 +81,14 @@ class Folder:
             raise InputError(f"{self.path} holds no questions yet", "take some in first: foveal curate add")
         return read_questions([file])
 
+    def count(self) -> int:
+        """How many questions there are; 0 if there are none yet."""
+        file = self.path / QUESTIONS
+        if not file.is_file():
+            return 0
+        with file.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+
     def run(self, step: str) -> Path:
         """The run folder of a step."""
         return self.path / step

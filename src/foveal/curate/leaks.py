@@ -5,6 +5,8 @@ changed without hashing a picture again. Memory grows by some hundred bytes a qu
 number, except where very many pictures look alike.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,16 +14,16 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from foveal.config import Settings
-from foveal.curate.folder import QUESTIONS, VERDICTS, Folder, Verdict
+from foveal.curate.folder import QUESTIONS, VERDICTS, Folder, Verdict, write_whole
 from foveal.curate.questions import QuestionRow, StoredQuestion, read_questions
-from foveal.errors import InputError
+from foveal.errors import ConfigError, InputError
 from foveal.trajectory import Record
 
 FARTHEST = 48
 """Bits of 256; pictures that differ in more are not told of."""
 PICTURES = "pictures"
-MOST_TEXTS = 3
-"""Texts of benchmarks that a verdict tells of."""
+AGAINST = "check-against.json"
+"""Beside the verdicts: the benchmarks that were compared, and the SHA-256 of each."""
 CHUNK = 1024
 """Questions that are compared at a time."""
 
@@ -79,13 +81,13 @@ class CheckVerdict(Verdict):
     picture: Match | None = None
     """The nearest picture of a benchmark, whatever is asked of it."""
     texts: tuple[Match, ...] = ()
-    """The nearest texts of benchmarks, whatever their pictures; most overlap first."""
-    both: Match | None = None
-    """The nearest item in picture among those that are near in text, too."""
+    """Near texts of benchmarks, whatever their pictures, most overlap first: each has more words than those before."""
+    both: tuple[Match, ...] = ()
+    """Items near in picture and text, nearest picture first: each has more overlap than those before."""
 
     def reason(self, settings: CheckSettings) -> str | None:
         """Why the question is not to be used, or None."""
-        if self.both and self.both.looks(settings) and self.both.reads(settings):
+        if any(match.looks(settings) and match.reads(settings) for match in self.both):
             return "leak of picture and text"
         if "picture" in settings.alone and self.picture and self.picture.looks(settings):
             return "leak of picture"
@@ -106,7 +108,8 @@ def check(folder: Path, against: Sequence[Path], on_row: Callable[[int], None] =
         on_row: Told how many questions have been looked at; most of the time goes into their pictures.
 
     Returns:
-        How many verdicts were written: one for each question, in order.
+        How many verdicts were written: one for each question, in order. What has no answer will not be used, so
+        nothing counts as its repetition.
 
     Raises:
         InputError: A question set or a picture cannot be read.
@@ -120,16 +123,18 @@ def check(folder: Path, against: Sequence[Path], on_row: Callable[[int], None] =
         raise InputError(f"{folder} holds no questions yet", "take some in first: foveal curate add")
     kept = KeptHashes(folder / VERDICTS, folder / PICTURES)
     items = [_Item(_name(path), stored) for path in against for stored in read_questions([_set_file(path)])]
+    compared = {str(path): _sha256(path) for path in against}
     texts = [KnownText(item.stored.row.text) for item in items]
     benchmarks = Benchmarks(texts, list(kept.of(item.stored.pictures for item in items)))
 
-    ids, keys, hashes = [], [], []
+    ids, keys, hashes, answered = [], [], [], []
     for stored, hashed in zip(_stream(file), kept.of(stored.pictures for stored in _stream(file)), strict=True):
         ids.append(stored.row.id)
         keys.append(" ".join(words_of(stored.row.text)))
         hashes.append(tuple(hashed))
+        answered.append(bool(stored.row.gold))
         on_row(len(ids))
-    rows = Rows(keys, hashes)
+    rows = Rows([key if answered[place] else f"\0{place}" for place, key in enumerate(keys)], hashes)
 
     def match(place: int, distance: int | None = None, overlap: float | None = None) -> Match:
         item = items[place]
@@ -150,19 +155,52 @@ def check(folder: Path, against: Sequence[Path], on_row: Callable[[int], None] =
             for place in part:
                 near = pictures.get(place - start, [])
                 words = keys[place].split(" ")
-                found = benchmarks.near_texts(words)[:MOST_TEXTS]
-                both = benchmarks.near_both(near, words)
                 first = earlier.get(place)
                 yield CheckVerdict(
                     id=ids[place],
                     duplicate=NearRow(id=ids[first.place], distance=first.distance) if first else None,
                     picture=match(near[0].place, near[0].distance) if near else None,
-                    texts=tuple(match(text, overlap=overlap) for text, overlap in found),
-                    both=match(*both) if both else None,
+                    texts=tuple(match(text, overlap=overlap) for text, overlap in benchmarks.near_texts(words)),
+                    both=tuple(match(*both) for both in benchmarks.near_both(near, words)),
                 )
 
+    (folder / VERDICTS / AGAINST).unlink(missing_ok=True)
     Folder(folder).write_verdicts("check", verdicts())
+    write_whole(folder / VERDICTS / AGAINST, json.dumps(compared, indent=1) + "\n")
     return len(ids)
+
+
+def verdicts_against(folder: Folder, benchmarks: Sequence[Path], step: str = "check") -> dict[str, CheckVerdict]:
+    """What the check of a folder found out, if it was against these benchmarks.
+
+    Args:
+        folder: Of the questions.
+        benchmarks: Those of the settings.
+        step: The command that checks that folder.
+
+    Raises:
+        ConfigError: It was not checked, or against others; or one of them has changed since.
+    """
+    fix = f"run foveal curate {step}: what was hashed is not hashed again"
+    if not folder.has("check"):
+        raise ConfigError(f"{folder.path} was not checked", fix)
+    file = folder.path / VERDICTS / AGAINST
+    try:
+        compared = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", fix) from error
+    if missing := [str(path) for path in benchmarks if str(path) not in compared]:
+        raise ConfigError(f"{folder.path} was not checked against {', '.join(missing)}", fix)
+    if more := compared.keys() - {str(path) for path in benchmarks}:
+        raise ConfigError(f"{folder.path} was checked against {', '.join(sorted(more))}, too", fix)
+    for path in benchmarks:
+        if _set_file(path).is_file() and _sha256(path) != compared[str(path)]:  # elsewhere they may not be there
+            raise ConfigError(f"{path} has changed since {folder.path} was checked against it", fix)
+    return folder.verdicts("check", CheckVerdict)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(_set_file(path).read_bytes()).hexdigest()
 
 
 class _Item(NamedTuple):

@@ -1,9 +1,10 @@
 """Comparing many questions with one another and with those of benchmarks, without looking at all pairs."""
 
 import hashlib
+import math
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from foveal.curate.texts import FLOOR, KnownText, TextIndex
 CHUNK = 1024
 """Pictures that are compared with all others at a time."""
 _NONE = PictureHash(0, 0)
+T = TypeVar("T")
 
 
 class Near(NamedTuple):
@@ -144,15 +146,33 @@ class Benchmarks:
         }
 
     def near_texts(self, words: Sequence[str]) -> list[tuple[int, float]]:
-        """Benchmark questions whose words are near, and their overlap: most overlap first, then most words."""
-        found = [(self._worded[place], overlap) for place, overlap in self._index.near(words)]
-        return sorted(found, key=lambda item: (-item[1], -self._texts[item[0]].words, item[0]))
+        """Benchmark questions whose words are near, and their overlap.
 
-    def near_both(self, near: Sequence[Near], words: Sequence[str]) -> tuple[int, int, float] | None:
-        """Of questions with near pictures, the nearest whose words are near, too: place, distance, overlap."""
+        Most overlap first. One that has less, and no more words, would leak under no threshold under which those
+        before it do not: it is left out.
+        """
+        found = [(self._worded[place], overlap) for place, overlap in self._index.near(words)]
+        found.sort(key=lambda item: (-item[1], -self._texts[item[0]].words, item[0]))
+        return _rising(found, lambda item: self._texts[item[0]].words)
+
+    def near_both(self, near: Sequence[Near], words: Sequence[str]) -> list[tuple[int, int, float]]:
+        """Of questions with near pictures, those whose words are near, too: place, distance, overlap.
+
+        Nearest picture first; one that is farther, and has no more overlap, is left out.
+        """
         overlaps = ((place, distance, self._texts[place].overlap(words)) for place, distance in near)
-        found = [item for item in overlaps if item[2] >= FLOOR]
-        return min(found, key=lambda item: (item[1], -item[2], item[0])) if found else None
+        found = sorted((item for item in overlaps if item[2] >= FLOOR), key=lambda item: (item[1], -item[2], item[0]))
+        return _rising(found, lambda item: item[2])
+
+
+def _rising(items: Sequence[T], value: Callable[[T], float]) -> list[T]:
+    """The items whose value is above that of all before them."""
+    highest, kept = -math.inf, []
+    for item in items:
+        if value(item) > highest:
+            highest = value(item)
+            kept.append(item)
+    return kept
 
 
 def _digest(*parts: object) -> bytes:

@@ -11,8 +11,10 @@ from typing import TextIO
 from pydantic import BaseModel, ValidationError
 
 from foveal.curate.folder import Folder
+from foveal.curate.leaks import verdicts_against
 from foveal.curate.lots import lot
 from foveal.curate.questions import StoredQuestion
+from foveal.curate.settings import CurateSettings
 from foveal.curate.stages import Stages, VerifiedTry
 from foveal.curate.synthesis import run_of
 from foveal.errors import ConfigError, RecordError
@@ -69,7 +71,7 @@ def write_sft(
                         _write(file, run.folder, part_folder / part, run.read(one.trajectory), one.teacher)
                         rows[part] += 1
                 if part == TRAIN and share:
-                    for trajectory in _reasoning(folder, round(rows[TRAIN] * share / (1 - share)), settings.seed):
+                    for trajectory in _reasoning(folder, round(rows[TRAIN] * share / (1 - share)), settings):
                         _write(file, folder.run(LONG_COT), part_folder / part, trajectory, LONG_COT)
                         reasoning[part] += 1
     _replace(part_folder, folder.path / SFT)
@@ -119,19 +121,38 @@ class _Run:
         self._file.close()
 
 
-def _reasoning(folder: Folder, count: int, seed: int) -> Iterable[Trajectory]:
+def source_of(folder: Folder) -> Folder:
+    """The rows that trajectories of reasoning are made of."""
+    return Folder(folder.run(LONG_COT) / "source")
+
+
+def leaking(folder: Folder, settings: CurateSettings) -> dict[str, str]:
+    """Rows of reasoning that repeat others or leak from a benchmark, and how.
+
+    Raises:
+        ConfigError: They were not compared with the benchmarks of the settings.
+    """
+    if "check" in settings.skip:
+        return {}
+    found = verdicts_against(source_of(folder), settings.benchmarks, LONG_COT)
+    reasons = {name: verdict.reason(settings.check) for name, verdict in found.items()}
+    return {name: why for name, why in reasons.items() if why is not None}
+
+
+def _reasoning(folder: Folder, count: int, settings: CurateSettings) -> Iterable[Trajectory]:
     """So many of the trajectories of reasoning, by lot.
 
     Raises:
         ConfigError: There are not so many.
     """
-    names = sorted(one.id for one in scan_run(folder.run(LONG_COT)))
+    there = {one.id for one in scan_run(folder.run(LONG_COT))}
+    names = sorted(there - leaking(folder, settings).keys()) if there else []
     if len(names) < count:
         raise ConfigError(
             f"long_cot.share asks for {count} trajectories of reasoning, and there are {len(names)}",
             "run foveal curate long-cot with more sources, or lower the share",
         )
-    drawn = set(sorted(names, key=lambda name: lot(seed, LONG_COT, name))[:count])
+    drawn = set(sorted(names, key=lambda name: lot(settings.seed, LONG_COT, name))[:count])
     return (one for one in scan_run(folder.run(LONG_COT)) if one.id in drawn)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from foveal.asking import number_of
 from foveal.curate.folder import Folder, Passes, Verdict
-from foveal.curate.leaks import CheckVerdict
+from foveal.curate.leaks import verdicts_against
 from foveal.curate.lots import by_lot
 from foveal.curate.questions import StoredQuestion
 from foveal.curate.rejudging import scored_otherwise
@@ -96,7 +96,8 @@ class Stages:
     @cached_property
     def checked(self) -> Sieved:
         """Without repetitions, without what leaks from a benchmark, and without what nobody knows the answer of."""
-        verdicts = self.folder.verdicts("check", CheckVerdict)
+        checks = "check" not in self.settings.skip and self.folder.has("check")
+        verdicts = verdicts_against(self.folder, self.settings.benchmarks) if checks else {}
         known = [one for one in self.questions if one.row.gold]
         sieved = self._sieve("check", known, lambda one: verdicts[one].reason(self.settings.check), verdicts)
         sieved.dropped.update((one.row.id, "no answer") for one in self.questions if not one.row.gold)

@@ -40,7 +40,7 @@ async def synthesize(
     settings: CurateSettings,
     teachers: Mapping[str, Asked],
     questions: Sequence[StoredQuestion],
-    on_done: Callable[[Trajectory], None] = lambda trajectory: None,
+    on_done: Callable[[str], None] = lambda question: None,
 ) -> dict[str, Progress]:
     """Let every teacher answer every question, but for what was answered before; all teachers at once.
 
@@ -49,7 +49,7 @@ async def synthesize(
         settings: Tries, and what makes a trajectory good.
         teachers: By name.
         questions: Those that the student did not solve.
-        on_done: Called with every trajectory.
+        on_done: Called with the id of every question that a teacher is through with.
 
     Raises:
         ConfigError: A teacher of that name answered before, in another way.
@@ -66,35 +66,50 @@ async def synthesize(
     return {name: task.result() for name, task in tasks.items()}
 
 
+def count_left(folder: Folder, settings: CurateSettings, questions: Sequence[StoredQuestion]) -> int:
+    """Questions that the teachers are not through with, counted for each teacher."""
+    return sum(len(_left(run_of(folder, one.name), settings, questions)) for one in settings.teachers)
+
+
+def _left(
+    run: Path, settings: CurateSettings, questions: Sequence[StoredQuestion]
+) -> list[tuple[StoredQuestion, list[Attempt]]]:
+    """Questions that a teacher is not through with, and the tries that it has left."""
+    done, settled = given_up(run), set()
+    for trajectory in scan_run(run):
+        done.add(trajectory.id)
+        if _counts(trajectory.id, settings) and not _goes_on(trajectory, settings):
+            settled.add(trajectory.question.id)
+    left = []
+    for question in questions:
+        tries = [Attempt(question.row.id, number, question.open) for number in range(settings.synthesis.samples)]
+        missing = [attempt for attempt in tries if attempt.id not in done]
+        if missing and question.row.id not in settled:
+            left.append((question, missing))
+    return left
+
+
 async def _teach(
     run: Path,
     settings: CurateSettings,
     asked: Asked,
     questions: Sequence[StoredQuestion],
-    on_done: Callable[[Trajectory], None],
+    on_done: Callable[[str], None],
 ) -> Progress:
-    progress, samples = Progress(), settings.synthesis.samples
+    progress = Progress()
     with RunWriter(run, resume=True) as writer:
-        done, settled = given_up(run), set()  # read while nobody else can write
-        for trajectory in scan_run(run):
-            done.add(trajectory.id)
-            if _counts(trajectory.id, settings) and not _goes_on(trajectory, settings):
-                settled.add(trajectory.question.id)
+        left = _left(run, settings, questions)  # read while nobody else can write
 
-        def missing(question: StoredQuestion) -> list[Attempt]:
-            tries = [Attempt(question.row.id, number, question.open) for number in range(samples)]
-            return [attempt for attempt in tries if attempt.id not in done]
-
-        async def one(question: StoredQuestion) -> None:
-            for attempt in missing(question):
+        async def one(item: tuple[StoredQuestion, list[Attempt]]) -> None:
+            question, tries = item
+            for attempt in tries:
                 trajectory = await make(asked, attempt, writer, progress)
                 if trajectory is None:
                     return
-                on_done(trajectory)
                 if not _goes_on(trajectory, settings):
-                    return
+                    break
+            on_done(question.row.id)
 
-        left = (question for question in questions if question.row.id not in settled and missing(question))
         await each(left, asked.concurrency, one, lambda: progress.stopped is not None)
         note_failures(run, progress)
     return progress

@@ -27,6 +27,18 @@ _UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]{{2,}}")
 """A word; a letter alone in scripts that put no space between words (Thai, Lao, Japanese, Chinese)."""
 
+_COMMON = frozenset(
+    _WORD.findall(
+        """
+    about after all also an and any are as at be because been before but by can could did do does for from had
+    has have he her here him his how if in into is it its just may me more most my no not now of on one only
+    or other our out over she should so some such than that the their them then there these they this those to
+    too under up us was we were what when where which while who whom whose why will with would you your
+    """
+    )
+)
+"""English words that stand in any text: to have one in common says nothing."""
+
 
 def failures(trajectory: Trajectory, settings: VerifySettings) -> list[str]:
     """What is wrong with a trajectory, as `rule: what`; empty if it may be learned from."""
@@ -90,15 +102,15 @@ def _habits(trajectory: Trajectory, settings: VerifySettings) -> Iterator[tuple[
 def _unused(trajectory: Trajectory) -> int | None:
     """The first turn whose result brought new words of which no later turn has any; None if there is none.
 
-    A number that was rounded is the same word. A result that is all pictures cannot be told to be unused by its words,
-    nor one that says nothing new.
+    A number that was rounded is the same word, and words that stand in any text do not count. A result that is all
+    pictures cannot be told to be unused by its words, nor one that says nothing new.
     """
     texts = [_plain(turn.text) for turn in trajectory.turns]
     known, answer = _plain(trajectory.question.text), _plain(trajectory.answer or "")
     for number, turn in enumerate(trajectory.turns, start=1):
         known = f"{known} {texts[number - 1]}"
         found, later = _plain(_said(turn.observation)), " ".join(texts[number:])
-        new = _words(found) - _words(known)
+        new = _words(found) - _words(known) - _COMMON
         if new and not new & _words(later) and not rounded(found, known, later, answer):
             return number
     return None
