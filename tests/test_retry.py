@@ -21,6 +21,20 @@ def test_seconds_and_dates():
     assert retry_after(httpx.Response(429)) is None
 
 
+def test_a_date_without_a_zone_is_one_of_gmt_wherever_the_machine_stands(monkeypatch):
+    now = int(time.time())
+    try:
+        for zone in ("EAST-9", "WEST9", "GMT0"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            for header in (time.asctime(time.gmtime(now + 3600)), email.utils.formatdate(now + 3600)):
+                ahead = waits(header)
+                assert ahead is not None and 0 < ahead <= 3600, (zone, header)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize(
     "header", ["", "soon", "nan", "Mon, 32 Jan 2026 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 -2359"]
 )

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import selectors
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,6 +126,36 @@ def _bytes(reply: Reply) -> bytes:
 def raw_endpoint() -> type[RawEndpoint]:
     """`raw_endpoint(replies).play(client)`."""
     return RawEndpoint
+
+
+class _Jumping(selectors.SelectSelector):
+    """Waits for no timer: its clock jumps to it. For loops without sockets and threads."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += timeout or 0.0
+        return super().select(timeout and 0)
+
+
+class _JumpingLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+@pytest.fixture
+def on_a_clock() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """`on_a_clock(coroutine)` runs it in an event loop whose `time()` is that of its timers, with no real waiting."""
+
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=_JumpingLoop) as runner:
+            return runner.run(main)
+
+    return run
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from aiolimiter import AsyncLimiter
 
 from foveal.config import Sampling
 from foveal.errors import ConfigError, InputError, PolicyError
@@ -43,10 +44,19 @@ def refusal(raw_endpoint, generate):
         error(408, "late"),
         RESET,
         (200, '{"choices": [{"mess'),
+        error(200, "overloaded"),
+        (200, {"error": "overloaded"}),
+        (200, '{"hello": 1}'),
+        (200, '{"choices": []}'),
+        (200, '{"choices": [{"message": {"content": {"a": 1}}}]}'),
+        (200, "[1, 2]"),
         b"HTTP/1.1 200 X\r\nContent-Length: 99\r\nConnection: close\r\n\r\n" + b"x" * 10,
         b"garbage\r\n\r\n",
     ],
-    ids=["500", "503", "429", "408", "reset", "half-json", "short-body", "no-http"],
+    ids=[
+        *("500", "503", "429", "408", "reset", "half-json"),
+        *("error-in-200", "told-in-200", "other-json", "no-choices", "no-text", "list", "short-body", "no-http"),
+    ],
 )
 def test_trouble_that_may_pass_is_tried_again(raw_endpoint, said, generate, trouble):
     endpoint = raw_endpoint([trouble, trouble, said("<answer>4")])
@@ -77,12 +87,52 @@ def test_a_wait_of_an_hour_is_a_failure(refusal):
     assert "3600 s" in str(found) and len(endpoint.requests) == 1
 
 
-def test_retries_end_and_waits_grow(refusal):
-    found, endpoint = refusal(error(500, "broken inside"), max_retries=3, backoff=0.04)
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        error(500, "broken inside"),
+        error(200, "broken inside"),
+        error(503, "broken inside", Retry_After="0"),
+        error(503, "broken inside", Retry_After="Sun, 06 Nov 1994 08:49:37 GMT"),
+    ],
+    ids=["500", "error-in-200", "at-once", "date-of-the-past"],
+)
+def test_retries_end_and_waits_grow(refusal, trouble):
+    found, endpoint = refusal(trouble, max_retries=3, backoff=0.04)
     assert len(endpoint.requests) == 4
     assert "4 times" in found.what and "broken inside" in found.what
     waits = [b - a for a, b in zip(endpoint.times, endpoint.times[1:], strict=False)]
     assert all(0.5 * 0.04 * 2**n <= wait for n, wait in enumerate(waits))
+
+
+def test_what_is_no_completion_is_told_with_what_it_says(refusal):
+    found, _ = refusal(error(200, "all workers are busy"), max_retries=1)
+    assert "2 times" in found.what and found.what.endswith("HTTP 200 without a completion: all workers are busy")
+    found, _ = refusal((200, '{"hello": 1}'), max_retries=0)
+    assert '{"hello": 1}' in found.what and "base URL" in found.fix
+
+
+def test_every_post_takes_a_slot_of_the_limiter_and_takes_it_last(raw_endpoint, said, connect):
+    unsupported = error(400, "Unsupported parameter: 'max_tokens' is not supported.")
+    endpoint = raw_endpoint([error(500, "oops"), unsupported, RESET, error(200, "busy"), said("x")], slow=0.02)
+    slots: list[tuple[int, int]] = []
+
+    class Slots(AsyncLimiter):
+        async def acquire(self, amount: float = 1) -> None:
+            slots.append((len(endpoint.requests), endpoint.at_once))
+
+    async def client(url: str) -> None:
+        shared, limiter = connect(url, max_concurrency=1), Slots(1)
+
+        async def one() -> None:
+            conversation = shared.open(ImageStore(), Sampling(), limiter)
+            await conversation.generate(5, ())
+            await conversation.close()
+
+        await asyncio.gather(one(), one())
+
+    endpoint.play(client)
+    assert slots == [(sent, 0) for sent in range(6)], "nobody has a slot and waits for a connection"
 
 
 def test_no_server(connect):
@@ -108,10 +158,6 @@ def test_no_server(connect):
         (error(413, "too large"), "max_image_pixels"),
         (error(422, "seed: extra fields not permitted"), "settings"),
         (error(429, "You exceeded your current quota (insufficient_quota)"), "quota"),
-        ((200, '{"hello": 1}'), "base URL"),
-        ((200, '{"choices": []}'), "base URL"),
-        ((200, '{"choices": [{"message": {"content": {"a": 1}}}]}'), "base URL"),
-        ((200, "[1, 2]"), "base URL"),
         ((307, "", {"Location": "https://elsewhere/"}), "settings"),
     ],
 )

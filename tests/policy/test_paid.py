@@ -1,13 +1,15 @@
 import asyncio
 import contextlib
+import random
 import sqlite3
 
+import httpx
 import pytest
 from aiolimiter import AsyncLimiter
 from PIL import Image
 
 from foveal.config import Sampling
-from foveal.errors import InputError, PolicyError
+from foveal.errors import ConfigError, InputError, PolicyError
 from foveal.policy.base import Generation
 from foveal.policy.paid import Ceiling, CeilingReached, Ledger, PaidPolicy, Price, Spent, read_spent
 from foveal.policy.scripted import ScriptedConversation
@@ -197,7 +199,7 @@ def test_one_process_at_a_time_pays_and_others_may_look(ledger, tmp_path):
     asyncio.run(talk(PaidPolicy(Paid(), book, "t"), "a"))
     with pytest.raises(InputError, match="another process is paying"):
         ledger()
-    assert read_spent(path, prices) == book.spent and read_spent(path, {}).money == 0
+    assert read_spent(path, prices) == read_spent(path, {}) == book.spent != Spent(1, 110, 0.0)
     Answers(path.with_name("answers.sqlite"))  # beside it, as a run keeps both
     book.close()
     ledger().close()
@@ -214,16 +216,73 @@ def test_a_failed_request_is_not_kept_and_the_next_try_asks_again(ledger):
     assert book.spent.calls == 2
 
 
-def test_a_limiter_holds_requests_back_but_not_what_is_known(ledger):
-    async def run():
-        book, limiter = ledger(), AsyncLimiter(1, 3600)
-        await talk(PaidPolicy(Paid(), book, "t", limiter), "a")
-        assert not limiter.has_capacity()
-        assert await talk(PaidPolicy(Paid(), book, "t", limiter), "a") == ["reply 1"]
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(talk(PaidPolicy(Paid(), book, "u", limiter), "a"), 0.05)
+@pytest.fixture
+def endpoint(connect):
+    """An endpoint without sockets, which answers as told, and when it was asked: `endpoint(status_of, **settings)`."""
 
-    asyncio.run(run())
+    def make(status_of=lambda number: 200, **settings):
+        times = []
+
+        def answer(request):
+            times.append(asyncio.get_running_loop().time())
+            choice = {"message": {"content": f"reply {len(times)}"}, "finish_reason": "stop"}
+            usage = {"prompt_tokens": 100, "completion_tokens": 10}
+            return httpx.Response(status_of(len(times)), json={"choices": [choice], "usage": usage})
+
+        transport = httpx.MockTransport(answer)
+        return connect("http://nowhere/v1", transport=transport, backoff=0.5, **settings), times
+
+    return make
+
+
+def test_a_limiter_holds_requests_back_but_not_what_is_known(ledger, endpoint, on_a_clock):
+    async def run():
+        book, limiter, (policy, times) = ledger(), AsyncLimiter(1, 60), endpoint()
+        for _ in range(2):
+            assert await talk(PaidPolicy(policy, book, "t", limiter), "a") == ["reply 1"]
+        await talk(PaidPolicy(policy, book, "u", limiter), "a")
+        assert times == [0, pytest.approx(60)]
+
+    on_a_clock(run())
+
+
+def test_the_rate_is_held_however_many_requests_fail(ledger, endpoint, on_a_clock):
+    async def run():
+        lot, book, limiter = random.Random(0), ledger(), AsyncLimiter(1, 1.0)
+        policy, times = endpoint(lambda number: 500 if lot.random() < 0.6 else 200)
+        talks = (talk(PaidPolicy(policy, book, str(number), limiter), "a") for number in range(20))
+        ends = await asyncio.gather(*talks, return_exceptions=True)
+        return times, book.spent.calls, sum(isinstance(end, PolicyError) for end in ends)
+
+    times, answered, failed = on_a_clock(run())
+    assert answered + failed == 20 < len(times) - 5, "some were tried again"
+    for start in times:
+        assert sum(start <= time < start + 9.9 for time in times) <= 10, "60 a minute"
+
+
+def test_who_is_cancelled_while_waiting_gives_slot_place_and_room_back(ledger, endpoint, on_a_clock):
+    async def run():
+        book, limiter, (policy, times) = ledger(Ceiling(calls=2)), AsyncLimiter(1, 60), endpoint(max_concurrency=1)
+        await talk(PaidPolicy(policy, book, "first", limiter), "a")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(talk(PaidPolicy(policy, book, "cancelled", limiter), "a"), 10)
+        assert asyncio.get_running_loop().time() == pytest.approx(10)
+        await talk(PaidPolicy(policy, book, "last", limiter), "a")
+        assert times == [0, pytest.approx(60)] and book.spent.calls == 2
+
+    on_a_clock(run())
+
+
+def test_who_waits_for_room_has_no_slot(ledger, endpoint, on_a_clock):
+    async def run():
+        book, limiter, (policy, times) = ledger(Ceiling(calls=2)), AsyncLimiter(1, 60), endpoint()
+        async with book.reserve("teacher", 0, 0), book.reserve("teacher", 0, 0):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(talk(PaidPolicy(policy, book, "cancelled", limiter), "a"), 10)
+        await talk(PaidPolicy(policy, book, "last", limiter), "a")
+        assert times == [pytest.approx(10)]
+
+    on_a_clock(run())
 
 
 async def ask(book, prompt=100, completion=10):
@@ -245,6 +304,53 @@ def test_a_ceiling_that_nobody_can_count_for_is_told(ledger, ceiling):
             asyncio.run(ask(book))
         book.close()
     asyncio.run(ask(ledger(Ceiling(calls=3))))
+
+
+ALICE, BOB = {"alice": Price(prompt=2.0, completion=30.0)}, {"bob": Price(prompt=1.0)}
+
+
+def session(book, *scopes, name="alice"):
+    """Pay for a reply in every scope, and close the ledger; 0.0005 each at the prices of alice."""
+    with contextlib.closing(book):
+        for scope in scopes:
+            asyncio.run(talk(PaidPolicy(Paid(name), book, scope), "a"))
+    return book.spent.money
+
+
+def test_what_a_teacher_cost_counts_after_another_one_took_its_place(ledger, tmp_path):
+    paid = session(ledger(prices=ALICE), "1", "2", "3")
+    assert paid == pytest.approx(0.0015)
+    for prices in (BOB, BOB | {"alice": Price(prompt=99.0)}):
+        assert session(ledger(prices=prices)) == pytest.approx(paid)
+        assert read_spent(tmp_path / "some" / "ledger.sqlite", prices) == Spent(3, 330, pytest.approx(paid))
+    inner, book = Paid("bob"), ledger(Ceiling(money=0.0012), BOB)
+    with pytest.raises(CeilingReached, match=r"0.0015 of 0.0012 money"):
+        asyncio.run(talk(PaidPolicy(inner, book, "4"), "a"))
+    assert not inner.requests
+
+
+def test_a_price_that_is_given_later_counts_for_what_came_before_and_stays(ledger, tmp_path):
+    assert session(ledger(prices={"alice": Price()}), "1", "2") == 0
+    assert read_spent(tmp_path / "some" / "ledger.sqlite", ALICE).money == pytest.approx(0.001)
+    assert session(ledger(prices=BOB)) == 0
+    for prices in (ALICE, BOB):
+        assert session(ledger(prices=prices)) == pytest.approx(0.001)
+
+
+def test_a_ledger_that_knows_tokens_only_is_never_taken_for_nothing_spent(ledger, tmp_path):
+    path = tmp_path / "some" / "ledger.sqlite"
+    session(ledger(prices=ALICE), "1", "2")
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("ALTER TABLE replies DROP COLUMN money")
+    assert read_spent(path, ALICE).money == pytest.approx(0.001)
+    for _ in range(2):  # refused, it lets go of the file
+        for use in (lambda: read_spent(path, BOB), lambda: ledger(prices=BOB)):
+            with pytest.raises(
+                ConfigError, match=r"ledger.sqlite does not say what 2 replies of 'alice'[\s\S]*name it again"
+            ):
+                use()
+    assert session(ledger(prices=ALICE | BOB), "3", name="bob") == pytest.approx(0.0011)
+    assert session(ledger(prices=BOB)) == pytest.approx(0.0011), "one run has written down the cost"
 
 
 def test_a_ledger_that_fails_on_the_way_says_so(ledger, tmp_path):

@@ -4,8 +4,9 @@
 - **Stop strings** are sent as `stop`. Plain endpoints cut them off, and `include_stop_str_in_output` is not part of the
   API, so it is never sent: the closing tag is put back here. Text that runs past a stop string is cut here, too.
 - **Thinking** that the endpoint returns apart (`reasoning_content`, `reasoning`) comes back as `<think>...</think>`.
-- **Retries**: 429, 5xx, time-outs, broken connections and broken JSON, with exponential backoff and jitter, honouring
-  `Retry-After`. Everything else fails at once with a `PolicyError` that names the fix.
+- **Retries**: 429, 5xx, time-outs, broken connections, and a 200 without a completion (some gateways send errors that
+  way), with exponential backoff and jitter, honouring `Retry-After`. Everything else fails at once with a `PolicyError`
+  that names the fix. A limiter holds every try back, not every reply.
 - **Tokens**: the endpoint only tells counts afterwards, so budgets cannot be checked before a message is appended.
 - **Seeds**: sent only when sampling, as they are given: who wants several samples of a question gives several seeds.
 
@@ -14,6 +15,7 @@ The HTTP client is made at the first request in an event loop, and closed with t
 
 import asyncio
 import base64
+import contextlib
 import io
 import logging
 import random
@@ -23,8 +25,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 import httpx
+from aiolimiter import AsyncLimiter
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from foveal.config import Sampling
 from foveal.errors import ConfigError, PolicyError
@@ -124,14 +127,20 @@ class OpenAIPolicy:
         self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         self._unsupported: set[str] = set()
 
-    def open(self, images: ImageStore, sampling: Sampling) -> "OpenAIConversation":
-        """Start a conversation. Nothing is sent before its first turn."""
+    def open(self, images: ImageStore, sampling: Sampling, limiter: AsyncLimiter | None = None) -> "OpenAIConversation":
+        """Start a conversation. Nothing is sent before its first turn.
+
+        Args:
+            images: Holds the pictures of its messages.
+            sampling: How tokens are drawn.
+            limiter: Holds requests back, further tries among them; None holds none.
+        """
         options: dict[str, Any] = {"temperature": sampling.temperature}
         if sampling.top_p < 1:
             options["top_p"] = sampling.top_p
         if sampling.temperature > 0:
             options["seed"] = sampling.seed
-        return OpenAIConversation(self, images, options)
+        return OpenAIConversation(self, images, options, limiter)
 
     def hold(self) -> _Client:
         """The HTTP client of the running event loop, kept open until `release`."""
@@ -164,8 +173,9 @@ class OpenAIPolicy:
         options: dict[str, Any],
         max_tokens: int,
         stop: Sequence[str],
+        limiter: AsyncLimiter | None,
     ) -> _Reply:
-        """One chat completion, retried while there is hope.
+        """One chat completion, retried while there is hope. Every try takes a slot of the limiter.
 
         Raises:
             PolicyError: It failed for good.
@@ -178,7 +188,8 @@ class OpenAIPolicy:
                 body["stop"] = list(stop)
             wait = None
             try:
-                async with client.free:
+                # The slot last: who had one and then waited for a free connection would post together with others.
+                async with client.free, limiter or contextlib.nullcontext():
                     response = await client.http.post(self.url, json=body)
             except httpx.RequestError as error:
                 failure = f"{type(error).__name__} {error}".strip()
@@ -186,10 +197,9 @@ class OpenAIPolicy:
                 if response.status_code == 200:
                     try:
                         return _Reply.model_validate(response.json())
-                    except ValidationError:
-                        self._refuse(response)
-                    except ValueError:
-                        failure = f"a reply that is no JSON: {self._message(response)[:100]!r}"
+                    except ValueError:  # no JSON, or another one: pydantic's ValidationError is a ValueError
+                        wait = retry_after(response)
+                        failure = f"HTTP 200 without a completion: {self._message(response)}"
                 elif field := self._newly_unsupported(response):
                     self._unsupported.add(field)
                     continue
@@ -203,9 +213,9 @@ class OpenAIPolicy:
                 later = f" and asks to wait {wait:.0f} s" if wait else ""
                 raise PolicyError(
                     f"{self.url} failed {attempt} times{later}; last: {failure}",
-                    "check that the server is up and reachable, and its quota",
+                    "check that the base URL is that of a chat endpoint, that it is up and reachable, and its quota",
                 )
-            if wait is None:
+            if not wait:  # "at once", or a date that has passed by this clock, is no reason to hammer
                 wait = min(self._backoff * 2 ** (attempt - 1), MAX_BACKOFF_SECONDS) * random.uniform(0.5, 1.5)
             log.warning("%s: %s; trying again in %.1f s", self.url, failure, wait)
             await asyncio.sleep(wait)
@@ -232,8 +242,6 @@ class OpenAIPolicy:
             fix = "the quota of this key is used up: raise it, or use another endpoint"
         elif status == 413:
             fix = "lower the limit max_image_pixels: the pictures make the request too large"
-        elif status == 200:
-            fix = "check that the base URL is that of an OpenAI-compatible chat endpoint"
         else:
             fix = "check the model and the settings of the request against what the endpoint accepts"
         raise PolicyError(f"{self.url} answered HTTP {status} for model {self.name}: {message}", fix)
@@ -272,10 +280,11 @@ def _host_and_path(rest: str) -> str:
 class OpenAIConversation:
     """One trajectory's messages. Made by `OpenAIPolicy.open`."""
 
-    def __init__(self, policy: OpenAIPolicy, images: ImageStore, options: dict[str, Any]):
+    def __init__(self, policy: OpenAIPolicy, images: ImageStore, options: dict[str, Any], limiter: AsyncLimiter | None):
         self._policy = policy
         self._images = images
         self._options = options
+        self._limiter = limiter
         self._messages: list[dict[str, Any]] = []
         self._client: _Client | None = None
 
@@ -313,7 +322,9 @@ class OpenAIConversation:
         """
         if self._client is None:
             self._client = self._policy.hold()
-        reply = await self._policy.complete(self._client, self._messages, self._options, max_tokens, stop)
+        reply = await self._policy.complete(
+            self._client, self._messages, self._options, max_tokens, stop, self._limiter
+        )
         choice, usage = reply.choices[0], reply.usage or _Usage()
         text, said = choice.message.content or "", choice.message.reasoning_content or choice.message.reasoning
         if said:

@@ -1,10 +1,11 @@
 """A policy that costs money: every reply is kept in a ledger, so that no run pays for it twice.
 
-    ledger.sqlite   one row a reply: what was asked (a hash), what came back, and its tokens
+    ledger.sqlite   one row a reply: what was asked (a hash), what came back, its tokens, and what it cost
 
 A run that was killed asks the same again, and gets from the ledger what was paid for already; only replies that were
 on their way at that moment are lost. The ledger also says what was spent so far, which is what a ceiling is held to:
-before a request is sent, the dearest reply that it can bring is set aside (`Ledger.reserve`).
+before a request is sent, the dearest reply that it can bring is set aside (`Ledger.reserve`). What a reply cost when it
+came counts, whoever is asked later, and at whatever price.
 """
 
 import asyncio
@@ -23,14 +24,15 @@ from aiolimiter import AsyncLimiter
 from pydantic import Field
 
 from foveal.config import Sampling, Settings
-from foveal.errors import InputError, PolicyError
+from foveal.errors import ConfigError, InputError, PolicyError
 from foveal.policy.base import Conversation, Generation, Policy
+from foveal.policy.openai import OpenAIPolicy
 from foveal.trajectory import ImagePart, ImageStore, Message, TextPart, Tokens
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
     asked TEXT PRIMARY KEY, policy TEXT NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL,
-    prompt_tokens INTEGER, completion_tokens INTEGER
+    prompt_tokens INTEGER, completion_tokens INTEGER, money REAL
 ) WITHOUT ROWID
 """
 
@@ -82,24 +84,38 @@ def read_spent(path: Path, prices: dict[str, Price]) -> Spent:
     """What a ledger has come to, whoever is at work on it; `prices` as of `Ledger`.
 
     Raises:
+        ConfigError: Neither the ledger nor `prices` say what a policy cost.
         InputError: The file is no ledger.
     """
     try:
         with contextlib.closing(sqlite3.connect(path)) as database:
-            return _spent(database, prices)[0]
+            return _spent(database, prices, path)[0]
     except sqlite3.Error as error:
         raise InputError(f"the ledger {path} cannot be used: {error}", "move it away") from error
 
 
-def _spent(database: sqlite3.Connection, prices: dict[str, Price]) -> tuple[Spent, int]:
+def _spent(database: sqlite3.Connection, prices: dict[str, Price], path: Path) -> tuple[Spent, int]:
     """What was spent, and how many replies came without their tokens."""
     spent, uncounted = Spent(0, 0, 0.0), 0
-    for policy, calls, prompt, completion, missing in database.execute(
-        "SELECT policy, COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), "
-        "COUNT(*) - COUNT(prompt_tokens + completion_tokens) FROM replies GROUP BY policy"
+    money = "money" if _keeps_money(database) else "NULL"
+    for policy, had_price, calls, prompt, completion, missing, paid in database.execute(
+        "SELECT policy, money > 0, COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0), "
+        "COUNT(*) - COUNT(prompt_tokens + completion_tokens), SUM(money) "
+        f"FROM (SELECT policy, prompt_tokens, completion_tokens, {money} AS money FROM replies) GROUP BY 1, 2"
     ):
-        spent, uncounted = spent.plus(_cost(prices, policy, calls, prompt, completion)), uncounted + missing
+        cost = _cost(prices, policy, calls, prompt, completion)
+        if had_price or policy not in prices:
+            if paid is None:
+                what = f"the ledger {path} does not say what {calls} replies of {policy!r} cost, nor do the settings"
+                raise ConfigError(what, "name it again in the settings, with its price; one run writes down the cost")
+            cost = cost._replace(money=paid)
+        spent, uncounted = spent.plus(cost), uncounted + missing
     return spent, uncounted
+
+
+def _keeps_money(database: sqlite3.Connection) -> bool:
+    """False for the ledger of an older foveal, which knows tokens only."""
+    return any(column[1] == "money" for column in database.execute("PRAGMA table_info(replies)"))
 
 
 def _cost(prices: dict[str, Price], policy: str, calls: int, prompt: int, completion: int) -> Spent:
@@ -112,13 +128,15 @@ class Ledger:
 
     Args:
         path: The file; made if it is not there.
-        prices: By name of the policy; others cost nothing.
+        prices: By name of the policy; others cost nothing. A reply that came when its policy had no price costs what
+            the first one says that is given; this is written down, too.
         ceiling: What may be spent in all, by all of them.
 
     Attributes:
         reached: Why a request was not sent; None as long as there was room for all.
 
     Raises:
+        ConfigError: Neither the ledger, which is of an older foveal, nor `prices` say what a policy cost.
         InputError: The file is no ledger, or cannot be written, or another process has it.
     """
 
@@ -138,7 +156,18 @@ class Ledger:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute(_SCHEMA)
-            self._spent, self._uncounted = _spent(self._database, prices)
+            if not _keeps_money(self._database):
+                self._database.execute("ALTER TABLE replies ADD COLUMN money REAL")
+            self._database.executemany(
+                "UPDATE replies SET money = "
+                "(COALESCE(prompt_tokens, 0) * :prompt + COALESCE(completion_tokens, 0) * :completion) / 1e6 "
+                "WHERE policy = :policy AND (money IS NULL OR money = 0 AND :prompt + :completion > 0)",
+                [{"policy": policy, **price.model_dump()} for policy, price in prices.items()],
+            )
+            self._spent, self._uncounted = _spent(self._database, prices, path)
+        except ConfigError:
+            self.close()
+            raise
         except (OSError, sqlite3.Error) as error:
             if self._lock >= 0:
                 os.close(self._lock)
@@ -166,9 +195,9 @@ class Ledger:
         Raises:
             InputError: The file cannot be written.
         """
-        self._do("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", asked, policy, *reply)
-        self._uncounted += reply.prompt_tokens is None or reply.completion_tokens is None
         cost = _cost(self.prices, policy, 1, reply.prompt_tokens or 0, reply.completion_tokens or 0)
+        self._do("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)", asked, policy, *reply, cost.money)
+        self._uncounted += reply.prompt_tokens is None or reply.completion_tokens is None
         self._spent = self._spent.plus(cost)
 
     @contextlib.asynccontextmanager
@@ -227,7 +256,7 @@ class Ledger:
             os.close(self._lock)
             self._lock = -1
 
-    def _do(self, query: str, *values: str | int | None) -> tuple[Any, ...] | None:
+    def _do(self, query: str, *values: str | float | None) -> tuple[Any, ...] | None:
         """The first row of what a query gives."""
         try:
             row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
@@ -244,7 +273,7 @@ class PaidPolicy:
         policy: One that does not give token ids: an endpoint.
         ledger: Where they are kept.
         scope: Tells apart what is asked in the same words: the id of the trajectory.
-        limiter: Holds requests back; None holds none.
+        limiter: Holds requests to an endpoint back, further tries among them; None holds none.
     """
 
     def __init__(self, policy: Policy, ledger: Ledger, scope: str, limiter: AsyncLimiter | None = None):
@@ -311,7 +340,7 @@ class PaidConversation:
         reply = self._ledger.find(asked.hexdigest())
         if reply is None:
             room = self._ledger.reserve(self._policy.name, self._tokens, max_tokens)
-            async with self._limiter or contextlib.nullcontext(), room:
+            async with room:
                 reply = await self._ask(max_tokens, stop)
                 self._ledger.keep(asked.hexdigest(), self._policy.name, reply)
             self._told += 1  # the inner conversation has its own reply
@@ -320,11 +349,17 @@ class PaidConversation:
 
     async def _ask(self, max_tokens: int, stop: Sequence[str]) -> Generation:
         if self._inner is None:
-            self._inner = self._policy.open(self._images, self._sampling)
+            self._inner = self._open()
         for message in self._messages[self._told :]:
             await self._inner.append(message)
         self._told = len(self._messages)
         return await self._inner.generate(max_tokens, stop)
+
+    def _open(self) -> Conversation:
+        # Only who sends the requests knows how many one reply takes.
+        if isinstance(self._policy, OpenAIPolicy):
+            return self._policy.open(self._images, self._sampling, self._limiter)
+        return self._policy.open(self._images, self._sampling)
 
     def tokens(self) -> Tokens | None:
         """None: endpoints do not give token ids."""
