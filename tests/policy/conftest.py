@@ -51,7 +51,7 @@ class RawEndpoint:
     """A loopback HTTP server that gives its replies in order; the last one for good.
 
     A reply is (status, body) or (status, body, headers), or bytes as they are to be sent; b"hang" and b"reset" are what
-    they say.
+    they say, and b"drip" begins a reply that goes on for a minute, a blank at a time.
     """
 
     replies: Sequence[Reply]
@@ -83,6 +83,12 @@ class RawEndpoint:
                 if reply == b"reset":
                     writer.transport.abort()
                     return
+                if reply == b"drip":
+                    writer.write(b"HTTP/1.1 200 X\r\nContent-Length: 9999\r\n\r\n")
+                    for _ in range(600):
+                        writer.write(b" ")
+                        await writer.drain()
+                        await asyncio.sleep(0.1)
                 writer.write(reply)
                 await writer.drain()
                 if b"Connection: close" in reply:

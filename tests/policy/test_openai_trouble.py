@@ -64,10 +64,11 @@ def test_trouble_that_may_pass_is_tried_again(raw_endpoint, said, generate, trou
     assert len(endpoint.requests) == 3
 
 
-def test_a_server_that_hangs_is_given_up_and_tried_again(raw_endpoint, said, generate):
-    endpoint = raw_endpoint([HANG, said("x")])
+@pytest.mark.parametrize("trouble", [HANG, b"drip"])
+def test_a_server_that_hangs_is_given_up_and_tried_again(raw_endpoint, said, generate, trouble):
+    endpoint = raw_endpoint([trouble, said("x")])
     started = time.monotonic()
-    assert generate(endpoint, timeout=0.2).text == "x"
+    assert generate(endpoint, timeout=0.4).text == "x"
     assert time.monotonic() - started < 50
 
 

@@ -189,9 +189,9 @@ class OpenAIPolicy:
             wait = None
             try:
                 # The slot last: who had one and then waited for a free connection would post together with others.
-                async with client.free, limiter or contextlib.nullcontext():
-                    response = await client.http.post(self.url, json=body)
-            except httpx.RequestError as error:
+                async with client.free, limiter or contextlib.nullcontext(), asyncio.timeout(self._timeout):
+                    response = await client.http.post(self.url, json=body)  # the client's time-out is one of each read
+            except (httpx.RequestError, TimeoutError) as error:
                 failure = f"{type(error).__name__} {error}".strip()
             else:
                 if response.status_code == 200:
