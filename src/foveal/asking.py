@@ -106,6 +106,8 @@ class Asked:
     limiter: AsyncLimiter | None = None
     scope: str = ""
     """Tells apart those who share a ledger, and may be the same model."""
+    weights: str | None = None
+    """What tells a checkpoint on this machine from another one in the same folder (`policy.weights`)."""
     failed: Callable[[Trajectory], str | None] = unmeasured
     """Why an attempt does not count and has to be made again; None if it counts."""
 

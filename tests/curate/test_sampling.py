@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -70,6 +71,18 @@ def test_fewer_samples_than_were_asked_count_the_first_of_them_everywhere(curati
     assert len(Stages(folder, chosen).hard.kept) == 3, "the first two were wrong"
     odd = late[0].model_copy(update={"id": "made by hand"})
     assert passes([odd], 8) == {}
+
+
+def test_a_checkpoint_that_was_trained_again_in_place_is_somebody_else(curation, asked):
+    folder = curation(1)
+
+    def ask(weights):
+        who = dataclasses.replace(asked(ScriptedPolicy(lambda messages: "<answer>0</answer>")), weights=weights)
+        return asyncio.run(sample(folder, "window", who, folder.questions(), 1)).made
+
+    assert (ask("a"), ask("a")) == (1, 0)
+    with pytest.raises(ConfigError, match='weights was "a"'):
+        ask("b")
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "\0"])

@@ -192,6 +192,7 @@ async def _asked(
     from foveal.bench.scores import infrastructure
     from foveal.curate.asked import open_limiter, open_profile
     from foveal.policy.tower import Tower
+    from foveal.policy.weights import checkpoint_digest
     from foveal.tools.opening import OpenedTools, open_tools
     from foveal.tools.session import Tools
 
@@ -210,6 +211,7 @@ async def _asked(
             seed=chosen.seed,
             score=_scorer(chosen, run),
             ledger=ledger if is_endpoint(who.policy) else None,
+            weights=None if is_endpoint(who.policy) else checkpoint_digest(Path(who.policy)),
             limiter=limiter,
             failed=infrastructure,  # what is down or slow says nothing about the question
         )

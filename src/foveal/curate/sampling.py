@@ -102,6 +102,7 @@ def described(asked: Asked) -> dict[str, JsonValue]:
     """What makes two askings the same."""
     return {
         "policy": asked.policy.name,
+        "weights": asked.weights,
         "tools": asked.tools.describe(),
         "profile": asked.profile.name,
         "prompt_sha256": asked.profile.prompt_hash(asked.tools.offered),
