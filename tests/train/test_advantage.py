@@ -1,7 +1,10 @@
+import asyncio
 import math
 
 import pytest
 
+from foveal.reward.score import score
+from foveal.reward.settings import RewardSettings
 from foveal.train.advantage import GroupKind, group_advantages, group_kind, has_loss, is_informative
 from foveal.trajectory import Question, StopReason, Trajectory, Turn
 
@@ -76,3 +79,14 @@ def test_what_broke_the_format_has_no_loss_if_asked():
     assert has_loss(whole, mask_cut=False, mask_malformed=True)
     assert not has_loss(broken, mask_cut=False, mask_malformed=True)
     assert has_loss(broken, mask_cut=False, mask_malformed=False)
+
+
+@pytest.mark.parametrize(("limit", "length"), [(1000, 500), (100, 250), (100, 99)])
+def test_an_answer_has_a_loss_by_the_limit_that_its_reward_goes_by(limit, length):
+    answer = "7" * length
+    turns = (Turn(text=f"<think>It is that.</think><answer>{answer}</answer>"),)
+    question = Question(id="q", text="?", gold=(answer,))
+    ended = _ended(StopReason.ANSWERED, question=question, turns=turns, answer=answer)
+    scored = asyncio.run(score(ended, RewardSettings(max_answer_chars=limit)))
+    assert scored.reward["format"] == float(length < limit)
+    assert has_loss(scored.onto(ended), mask_cut=False, mask_malformed=True) is (length < limit)

@@ -1,3 +1,4 @@
+import asyncio
 import copy
 import dataclasses
 import pickle
@@ -7,15 +8,19 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from foveal.agent import Agent
+from foveal.config import Limits, Sampling
 from foveal.errors import TrainingError
 from foveal.policy.encoding import Patches
-from foveal.train.batch import Sample, load, micro_batches, shares
+from foveal.protocol import FOVEAL
+from foveal.tools.session import Tools
+from foveal.train.batch import Sample
 from foveal.train.learner import Learner
 from foveal.train.pictures import encode
+from foveal.train.rl import run_rl
 from foveal.train.rl_settings import RlSettings
-from foveal.train.rollouts import compare
 from foveal.train.tokens import from_trajectory
-from foveal.trajectory import StopReason
+from foveal.trajectory import Question
 
 ADVANTAGES = (1.0, -0.5, 0.3, -1.2, 0.8, 0.1, -0.9)
 
@@ -152,9 +157,44 @@ def test_a_share_without_trained_tokens_takes_no_step(settings, samples, learner
 def test_a_gradient_that_is_no_number_stops_the_run_before_it_reaches_the_weights(settings, samples, learner):
     one = learner(settings(freeze_vision=False))
     before = {name: weight.detach().clone() for name, weight in one.trained.items()}
-    with pytest.raises(TrainingError, match="the gradient is nan"):
+    with pytest.raises(TrainingError, match=r"the gradient is nan at update 1") as error:
         one.learn([[dataclasses.replace(samples[0], advantage=float("nan"))]])
+    assert "another --run folder" in error.value.fix  # a resumed run refuses another rate
     assert all(torch.equal(before[name], weight) for name, weight in one.trained.items())
+
+
+def test_gradients_are_clipped_and_their_norm_before_that_is_told(settings, samples, learner):
+    one, free = learner(settings(freeze_vision=False, max_grad_norm=0.01)), learner(settings(freeze_vision=False))
+    clipped, whole = _gradients(one), _gradients(free)
+    told = one.learn([samples]).grad_norm
+    assert told == free.learn([samples]).grad_norm == pytest.approx(_norm(whole[0]), rel=1e-5)
+    assert told > 0.1
+    assert _norm(clipped[0]) == pytest.approx(0.01, rel=1e-3)
+
+
+def _norm(gradients):
+    return float(torch.cat([gradient.flatten() for gradient in gradients.values()]).norm())
+
+
+def test_weights_decay_by_the_rate_and_the_share_that_are_set(settings, samples, learner):
+    plain, decayed = (learner(settings(freeze_vision=False, weight_decay=decay)) for decay in (0.0, 0.5))
+    before = {name: weight.detach().clone() for name, weight in plain.trained.items()}
+    for one in (plain, decayed):
+        one.learn([samples])
+    for name, weight in before.items():
+        lost = plain.trained[name] - decayed.trained[name]
+        torch.testing.assert_close(lost, 1e-3 * 0.5 * weight, atol=1e-6, rtol=0)
+
+
+def test_log_probs_of_trainer_and_reference_are_at_the_temperature_of_the_sampling(settings, policy, store):
+    agent = Agent(policy, Tools(), FOVEAL, Limits(max_turns=1, max_turn_tokens=20), Sampling(temperature=0.5, seed=1))
+    sampled = asyncio.run(agent.run(Question(id="q", text="which colour?"), store))
+    sequence, _ = from_trajectory(sampled, store, policy.encoder, 10_000)
+    chosen = settings(temperature=0.5, loss={"kl": 1.0})
+    one = Learner(chosen, Accelerator(cpu=True), copy.deepcopy(policy.model), policy.encoder, policy.model)
+    figures = one.learn([[Sample(sequence, 1.0)]]).figures.means()
+    assert figures["tokens"] > 10
+    assert figures["gap_max"] < 1e-4 and figures["kl"] < 1e-6
 
 
 def test_the_rate_rises_over_the_warm_up_and_stays(settings, samples, learner):
@@ -173,6 +213,23 @@ def test_a_reference_holds_the_model_back(settings, samples, policy):
     assert one.learn([samples]).figures.means()["kl"] > 1e-4
 
 
+def test_a_run_is_held_to_its_start_checkpoint(rl_settings, tmp_path):
+    lines = []
+    run_rl(rl_settings(steps=2, loss={"kl": 0.1}), tmp_path / "run", on_step=lines.append)
+    assert [line["updates"] for line in lines] == [1, 1]
+    first, second = (line["policy/kl"] for line in lines)
+    assert first == pytest.approx(0.0, abs=1e-6)
+    assert second > 1e-4
+
+
+def test_the_warm_up_goes_on_where_an_interrupted_run_was(rl_settings, tmp_path):
+    lines = []
+    for steps in (1, 3):
+        settings = rl_settings(steps=steps, warmup_updates=4, dynamic_sampling=False)
+        run_rl(settings, tmp_path / "run", resume=steps > 1, on_step=lines.append)
+    assert [line["learning_rate"] / 3e-4 for line in lines] == pytest.approx([0.25, 0.5, 0.75])
+
+
 def test_checkpointed_activations_change_no_gradient(settings, samples, learner):
     found = []
     for on in (False, True):
@@ -185,44 +242,6 @@ def test_checkpointed_activations_change_no_gradient(settings, samples, learner)
         assert not one.model.training  # the sampler needs it so
         found.append(gradients[0])
     assert _apart(*found) < 1e-5
-
-
-def test_micro_batches_hold_sequences_of_about_the_same_length(samples):
-    lengths = [len(sample.sequence.ids) for sample in samples]
-    for most in (1, 2 * min(lengths), 3 * max(lengths)):
-        batches = micro_batches(samples, most)
-        sizes = [[len(sample.sequence.ids) for sample in batch] for batch in batches]
-        assert [length for size in sizes for length in size] == sorted(lengths, reverse=True)
-        assert all(len(size) == 1 or max(size) * len(size) <= most for size in sizes)
-    assert len(micro_batches(samples, 3 * max(lengths))) <= 3
-
-
-def test_only_what_has_a_loss_is_learned_from(settings, policy, store, written):
-    chosen = settings(prompts=4, updates=2)
-
-    def group(draw, *ends):
-        members = []
-        for number, (total, reason) in enumerate(ends):
-            reward = {} if total is None else {"accuracy": float(total > 0), "total": total}
-            update = {"id": f"{draw}-{number}", "reward": reward, "stop_reason": reason}
-            members.append(written(draw).model_copy(update=update))
-        return compare(draw, members, chosen)
-
-    answered, cut, failed = StopReason.ANSWERED, StopReason.MAX_TOKENS, StopReason.POLICY_ERROR
-    groups = [
-        group(0, (1.0, answered), (0.0, answered), (0.0, cut), (0.0, failed), (None, answered)),
-        group(1, (1.0, answered), (1.0, answered)),
-        group(2, (1.0, answered), (0.0, answered)),
-    ]
-    first, second = shares(groups, policy.encoder, chosen)
-    assert [one.advantage for one in first] == pytest.approx([1.5, -0.5], abs=1e-5)
-    assert [one.advantage for one in second] == pytest.approx([0.7071, -0.7071], abs=1e-3)
-    unmasked = shares(groups, policy.encoder, chosen.model_copy(update={"mask_cut": False}))
-    assert [len(part) for part in unmasked] == [3, 2]
-    everything = shares(groups, policy.encoder, chosen.model_copy(update={"dynamic_sampling": False}))
-    assert [len(part) for part in everything] == [4, 2]
-    sample = load(first[0], policy.encoder, store, {})
-    assert [patches.grid for patches in sample.sequence.images] == [(1, 4, 6), (1, 4, 4)]
 
 
 RANK = """

@@ -11,7 +11,8 @@ from foveal.protocol import FOVEAL
 from foveal.tools.session import Tools
 from foveal.train.advantage import GroupKind
 from foveal.train.environment import Environment
-from foveal.train.rollouts import Group, Rollouts, fill, question_number, rollout_seed
+from foveal.train.metrics import summarize
+from foveal.train.rollouts import Group, Rollouts, compare, fill, question_number, rollout_seed
 from foveal.trajectory import ImageStore, StopReason
 
 SEARCH = '<think>a</think><tool_call>{"name": "search", "arguments": {"query": "%s"}}</tool_call>'
@@ -170,6 +171,34 @@ def test_a_policy_that_fails_is_data_unless_it_always_fails(rl_settings):
     assert reasons.count(StopReason.POLICY_ERROR) == 1
     with pytest.raises(TrainingError, match="every rollout failed, the first with: the script ended"):
         asyncio.run(_rollouts(settings, _Recorder(lambda number: [])).sample(1, 0, ImageStore()))
+
+
+def test_a_failure_of_the_policy_says_nothing_about_the_answers_beside_it(rl_settings):
+    answers = {0: _answer("red"), 1: _answer("red"), 2: _answer("red"), 3: []}
+    for informative_by in ("accuracy", "reward"):
+        settings = rl_settings(prompts=1, dynamic_sampling=False, informative_by=informative_by)
+        (right,) = asyncio.run(_rollouts(settings, _Recorder(answers.__getitem__)).sample(1, 0, ImageStore()))
+        assert [one.stop_reason for one in right.trajectories].count(StopReason.POLICY_ERROR) == 1
+        assert (right.kind, right.advantages) == (GroupKind.ALL_RIGHT, (0.0,) * 4)
+        assert summarize([right], {}, settings)["rollouts/failed"] == 1
+    (mixed,) = asyncio.run(
+        _rollouts(settings, _Recorder({**answers, 1: _answer("blue")}.__getitem__)).sample(1, 0, ImageStore())
+    )
+    assert mixed.kind is GroupKind.INFORMATIVE
+    # Rewards 2, 2, 1: mean 5/3, sample deviation 0.57735.
+    assert sorted(mixed.advantages) == pytest.approx([-1.1547, 0.0, 0.57735, 0.57735], abs=1e-4)
+    (failed,) = (one for one in mixed.trajectories if one.stop_reason is StopReason.POLICY_ERROR)
+    assert failed.settings["group"]["advantage"] == 0.0
+    assert failed.reward["total"] == 0.0  # as it was scored
+
+
+def test_a_group_is_informative_by_what_the_settings_say(rl_settings, written):
+    members = [
+        written(number).model_copy(update={"reward": {"accuracy": 1.0, "total": total}})
+        for number, total in enumerate((2.0, 1.0))
+    ]
+    for informative_by, kind in {"accuracy": GroupKind.ALL_RIGHT, "reward": GroupKind.INFORMATIVE}.items():
+        assert compare(0, members, rl_settings(informative_by=informative_by)).kind is kind
 
 
 def test_no_more_trajectories_are_under_way_than_allowed(rl_settings):

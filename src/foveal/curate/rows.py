@@ -129,13 +129,12 @@ def _json_items(path: Path, prefix: str) -> Iterator[RawRow | BadRow]:
         raise ConfigError(f"{path} holds no list {prefix.removesuffix('.item')}", "name the list of rows in it: items")
 
 
-def read_items(file: BinaryIO, prefix: str, pairs: bool = False) -> Iterator[Any]:
-    """Values of a JSON list or object as they are read; last, what kept the rest from being read, if anything did.
+def read_items(file: BinaryIO, prefix: str) -> Iterator[Any]:
+    """Values of a JSON list as they are read; last, what kept the rest from being read, if anything did.
 
     Args:
         file: Open at the beginning of the JSON text.
         prefix: Where the values are: `item` for those of a list, or a dotted key.
-        pairs: Give pairs of key and value of the object there.
 
     Yields:
         Values, and at most one `BadRow`, as the last.
@@ -144,7 +143,7 @@ def read_items(file: BinaryIO, prefix: str, pairs: bool = False) -> Iterator[Any
         import ijson
     except ModuleNotFoundError:
         raise MissingDependency("JSON files are read with ijson", 'pip install "foveal[data]"') from None
-    found = ijson.kvitems(file, prefix) if pairs else ijson.items(file, prefix)
+    found = ijson.items(file, prefix)
     for number in itertools.count(1):
         try:
             value = next(found)

@@ -1,7 +1,7 @@
 """What the trajectories of one question teach, compared with one another: advantages, dynamic sampling, no-loss rules.
 
 A group holds the trajectories that were sampled for one question. A reward of None is a trajectory that could not be
-scored (its judge was down): it is no part of the comparison and has no loss.
+scored (its judge was down), or that the policy itself failed in: it is no part of the comparison and has no loss.
 """
 
 import statistics
@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from foveal.reward.format import well_formed
+from foveal.reward.settings import RewardSettings
 from foveal.trajectory import StopReason, Trajectory
 
 EPSILON = 1e-6
@@ -40,7 +41,7 @@ class GroupKind(StrEnum):
     ALL_EQUAL = "all_equal"
     """No trajectory is better than another, but neither are they all right nor all wrong."""
     UNSCORED = "unscored"
-    """Fewer than two trajectories have a score: there is nothing to compare."""
+    """Fewer than two trajectories have a score that counts: there is nothing to compare."""
 
 
 def group_kind(
@@ -77,18 +78,23 @@ def is_informative(values: Sequence[float | None]) -> bool:
 def has_loss(trajectory: Trajectory, *, mask_cut: bool, mask_malformed: bool) -> bool:
     """Whether a trajectory is trained on at all.
 
-    One without a score or ended by an error of the policy never is. Its reward still counts in the mean of its group if
-    it has one.
+    One without a score or ended by an error of the policy never is. The reward of one that is masked still counts in
+    the mean of its group.
 
     Args:
         trajectory: A member of a group.
         mask_cut: DAPO's overlong filtering, for every limit: length, context, turns, time (as in DeepSWE).
         mask_malformed: Leave out trajectories that broke the format somewhere, as SimpleTIR (arXiv 2509.02479) leaves
             out those with a turn that neither calls nor answers: the improbable tokens of a model that lost its way
-            make for most of the gradient, and teach nothing.
+            make for most of the gradient, and teach nothing. The format is that of its reward, with the same limit on
+            the answer: the settings that it was scored with are on the record.
     """
     if "total" not in trajectory.reward or trajectory.stop_reason is StopReason.POLICY_ERROR:
         return False
-    if mask_malformed and not well_formed(trajectory):
+    if mask_malformed and not well_formed(trajectory, _scored_with(trajectory).max_answer_chars):
         return False
     return not (mask_cut and trajectory.stop_reason in CUT)
+
+
+def _scored_with(trajectory: Trajectory) -> RewardSettings:
+    return RewardSettings.model_validate(trajectory.settings.get("reward", {}))

@@ -122,7 +122,10 @@ class Learner:
                 weight.grad = self._sum(own)
         norm = float(self.accelerator.clip_grad_norm_(list(self.trained.values()), self.settings.max_grad_norm))
         if not math.isfinite(norm):
-            raise TrainingError(f"the gradient is {norm} at update {self.updates + 1}", "lower learning_rate")
+            raise TrainingError(
+                f"the gradient is {norm} at update {self.updates + 1}",
+                "start anew: another --run folder, lower learning_rate (a resumed run keeps its rate)",
+            )
         self.updates += 1
         rising = self.updates / self.settings.warmup_updates if self.settings.warmup_updates else 1.0
         for group in self.optimizer.param_groups:

@@ -51,9 +51,14 @@ def rollout_seed(seed: int, step: int, draw: int, rollout: int) -> int:
 
 
 def compare(draw: int, trajectories: Sequence[Trajectory], settings: RlSettings) -> Group:
-    """The group that scored trajectories of one question form."""
-    rewards = [trajectory.reward.get("total") for trajectory in trajectories]
-    accuracies = [trajectory.reward.get("accuracy") for trajectory in trajectories]
+    """The group that scored trajectories of one question form.
+
+    One that an error of the policy ended (out of memory, endpoint down) is no part of the comparison, whatever its
+    reward: nobody knows what it would have come to, and the others did not do better than it.
+    """
+    known = [{} if one.stop_reason is StopReason.POLICY_ERROR else one.reward for one in trajectories]
+    rewards = [reward.get("total") for reward in known]
+    accuracies = [reward.get("accuracy") for reward in known]
     kind = group_kind(accuracies, rewards, settings.informative_by)
     advantages = group_advantages(rewards)
     noted = [
