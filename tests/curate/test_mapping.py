@@ -76,6 +76,74 @@ def test_an_answer_may_be_the_place_of_a_choice():
     assert fields({"q": "?", "a": 1, "c": ["1", "2"]}).answers == ("1",)
 
 
+@pytest.mark.parametrize("one", [1, 1.0, Decimal("1.0"), "1", "1.0", " 1 ", True])
+def test_a_place_may_be_written_in_any_way(one):
+    for choices in (["x", "y"], {"A": "x", "B": "y"}):
+        assert fields({"q": "?", "a": one, "c": choices}, answer_index=True).answers == ("y",)
+        assert refused({"q": "?", "a": one, "c": choices}) == "wrong_answer"
+
+
+@pytest.mark.parametrize("wrong", [1.5, "1.5", "2.0", -1.0, float("inf"), Decimal("1E+900"), Decimal("1E+9999999")])
+def test_what_is_no_place_among_the_choices(wrong):
+    assert refused({"q": "?", "a": wrong, "c": ["x", "y"]}, answer_index=True) == "wrong_answer"
+
+
+@pytest.mark.parametrize(
+    ("answer", "choices", "gold"),
+    [
+        *((answer, ["1", "2", "3"], ("1",)) for answer in (1, 1.0, "1", Decimal("1.0"))),
+        (2, [1.0, 2.0], ("2.0",)),
+        ("2.0", ["2", "2.0"], ("2.0",)),
+        (1e16, [10**16, 5], ("10000000000000000",)),
+        (1.0, {"1": "x", "2": "y"}, ("x",)),
+        (2, {"1": "2", "2": "1"}, ("2",)),
+        ("B", {"A": "x", "B": "y"}, ("B",)),
+        (1.5, ["x", "y"], ("1.5",)),
+        (["two", "2"], ["two", "three"], ("two", "2")),
+        (["2", "some"], ["x", "y"], ("2", "some")),
+    ],
+)
+def test_a_number_that_a_choice_says_is_that_choice(answer, choices, gold):
+    assert fields({"q": "?", "a": answer, "c": choices}).answers == gold
+
+
+def test_numbers_are_not_taken_for_choices_where_they_are_places_or_none_is_one():
+    assert fields({"q": "?", "a": "1", "c": ["1", "2", "3"]}, answer_index=True).answers == ("2",)
+    assert refused({"q": "?", "a": [0, 1], "c": ["x", "y"]}) == "wrong_answer"
+    assert fields({"q": "?", "a": "1"}).answers == ("1",)
+
+
+def test_what_is_not_a_number_counts_as_absent():
+    nan = float("nan")
+    named = {"answer": "a", "choices": "c", "reasoning": "r", "domain": "d", "tags": "t", "id": "i", "family": "f"}
+    columns = Columns.model_validate({"question": "q", "images": "p", **named})
+    row = {"q": "?", "p": nan, "a": "x", "c": nan, "r": nan, "d": nan, "t": [nan, "u"], "i": nan, "f": nan}
+    found = fields(row, columns)
+    assert (found.pictures, found.options, found.tags) == ((), None, ("u",))
+    assert (found.reasoning, found.domain, found.id, found.family) == (None,) * 4
+    assert fields({**row, "p": ["a.png", nan], "c": {"A": "x", "B": nan}}, columns)[1:4] == (
+        ("a.png", None),
+        ("x",),
+        {"A": "x"},
+    )
+    assert refused({**row, "q": nan}, columns) == "no_question"
+    assert refused({**row, "a": [nan]}, columns) == "no_answer"
+    assert refused({**row, "c": ["x", nan]}, columns) == "bad_field"
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        *((17.0, "17"), (Decimal("17.0"), "17"), (17, "17"), ("17.0", "17.0"), (1.5, "1.5"), (Decimal("1.50"), "1.50")),
+        *((1e16, "10000000000000000"), (Decimal("1E+9999999"), "1E+9999999"), (None, None), (" ", None)),
+        (Decimal("123456789012345678901234567890123.0"), "123456789012345678901234567890123"),
+    ],
+)
+def test_identifiers_and_names_that_are_numbers(value, name):
+    found = fields({"q": "?", "v": value}, Columns(question="q", id="v", family="v", domain="v"))
+    assert (found.id, found.family, found.domain) == (name,) * 3
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

@@ -60,6 +60,14 @@ def test_sources_that_cannot_be_read_are_refused(touch):
         source_files([source(folder / "a.jsonl")] * 2)
 
 
+@pytest.mark.parametrize(("name", "path"), [("caf\udce9.jsonl", ""), ("\udce9/a.jsonl", ""), ("\udce9/a.jsonl", "*/*")])
+def test_a_name_that_is_not_utf_8_is_told_with_the_fix(touch, name, path):
+    """The byte E9 alone, é of an old system: Python keeps it as half of a UTF-16 pair."""
+    with pytest.raises(ConfigError, match=r"source s: .*\\udce9.*is not UTF-8") as caught:
+        names(touch(name) / path)
+    assert "rename" in caught.value.fix
+
+
 def test_settings_as_toml(tmp_path):
     (tmp_path / "s.toml").write_text(
         'name = "s"\npath = "x"\n[columns]\nquestion = "q"\nimages = ["a", "b"]\n[reading]\nanswer_separator = " or "\n'

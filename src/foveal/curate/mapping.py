@@ -15,6 +15,9 @@ from foveal.curate.rejects import Refused
 MARK = "<image>"
 """Where a picture stands in a text."""
 
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+"""No larger exponents: an `id` of 1e9999999 is not to be written out."""
+
 
 class Columns(Settings):
     """Names of columns. A dotted name reaches into structs and lists: `extra_info.answer`, `prompt.0.content`."""
@@ -59,7 +62,7 @@ class Reading(Settings):
     choices_separator: str | None = Field(None, min_length=1)
     """Splits a text of choices."""
     answer_index: bool = False
-    """The answer is the place of the right choice, counted from 0."""
+    """The answer is the place of the right choice, counted from 0: `1`, `1.0` or `"1"`."""
 
 
 class Fields(NamedTuple):
@@ -77,9 +80,12 @@ class Fields(NamedTuple):
 
 
 def value_at(values: Mapping[str, Any], path: str) -> Any:
-    """The value of a column, or None if the row has none."""
-    if path in values:
-        return values[path]
+    """The value of a column, or None if the row has none; NaN is none."""
+    found = values[path] if path in values else _reached(values, path)
+    return None if _absent(found) else found
+
+
+def _reached(values: Mapping[str, Any], path: str) -> Any:
     found: Any = values
     for part in path.split("."):
         if isinstance(found, Mapping):
@@ -120,6 +126,9 @@ def read_fields(values: Mapping[str, Any], columns: Columns, reading: Reading) -
 
     def single(path: str | None) -> str | None:
         value = at(path)
+        number = _whole(value) if isinstance(value, float | Decimal) else None
+        if number is not None:
+            return f"{number:.0f}"  # a column of whole numbers with gaps is often one of floats
         return None if value is None else _text(value, path).strip() or None
 
     return Fields(
@@ -163,7 +172,7 @@ def picture_values(value: Any) -> list[Any]:
         value = _json_list(value) or value
     if isinstance(value, list | tuple):
         # A null in a list is a picture that got lost; a row must not become a question about fewer.
-        return [item for inner in value for item in ([None] if inner is None else picture_values(inner))]
+        return [item for inner in value for item in ([None] if _absent(inner) else picture_values(inner))]
     return [value]
 
 
@@ -178,10 +187,14 @@ def _answers(
         first: tuple[str, ...] = (_chosen(answer, options),)
     else:
         first = _texts(answer, columns.answer, reading.answer_separator)
-        if isinstance(answer, int) and isinstance(options, list) and first[0] not in options:
-            raise Refused(
-                "wrong_answer", "the answer is a number that is no choice; if it is a place, set answer_index"
-            )
+        if options:
+            first = _as_choices(first, options)
+            numbers = isinstance(answer, bool) or all(_whole(text) is not None for text in first)
+            # Taken as text, the place of a choice would be a wrong answer that nobody sees.
+            if first and numbers and not set(first) & _names(options):
+                raise Refused(
+                    "wrong_answer", "the answer is a number that is no choice; if it is a place, set answer_index"
+                )
     found = tuple(dict.fromkeys((*first, *_texts(alternatives, columns.alternatives, reading.answer_separator))))
     if not found and (columns.answer or columns.alternatives):
         raise Refused("no_answer", f"{columns.answer or columns.alternatives} is empty")
@@ -189,19 +202,49 @@ def _answers(
 
 
 def _chosen(answer: Any, options: list[str] | dict[str, str] | None) -> str:
-    try:
-        place = int(answer)
-    except (TypeError, ValueError, OverflowError):
-        raise Refused("wrong_answer", f"the answer {answer!r} is no place among the choices") from None
+    place = _whole(answer)
+    if place is None:
+        raise Refused("wrong_answer", f"the answer {answer!r} is no place among the choices")
     texts = list(options.values()) if isinstance(options, dict) else options or []
     if not 0 <= place < len(texts):
-        raise Refused("wrong_answer", f"the answer is choice {place}, counted from 0, of {len(texts)}")
-    return texts[place]
+        raise Refused("wrong_answer", f"the answer is choice {answer}, counted from 0, of {len(texts)}")
+    return texts[int(place)]
+
+
+def _as_choices(answers: tuple[str, ...], options: list[str] | dict[str, str]) -> tuple[str, ...]:
+    """The answers; one that is a whole number as the choice that says this number, if there is one: `2.0` as `2`."""
+    texts = [text.strip() for text in (options.values() if isinstance(options, dict) else options)]
+    letters = options.items() if isinstance(options, dict) else ()
+    numbers: dict[Decimal, str] = {}
+    for name, text in (*zip(texts, texts, strict=True), *letters):
+        if (number := _whole(name)) is not None:
+            numbers.setdefault(number, text.strip())
+
+    def said(answer: str) -> str:
+        number = _whole(answer)
+        return answer if answer in texts or number is None else numbers.get(number, answer)
+
+    return tuple(map(said, answers))
+
+
+def _names(options: list[str] | dict[str, str]) -> set[str]:
+    """What a choice may be called: its text, or its letter."""
+    return {name.strip() for name in ([*options, *options.values()] if isinstance(options, dict) else options)}
+
+
+def _whole(value: Any) -> Decimal | None:
+    """The whole number that a number is or a text says, `2`, `2.0` and `"2"` alike; None if there is none."""
+    if isinstance(value, int):
+        return Decimal(value)
+    if not isinstance(value, str | float | Decimal) or not _NUMBER.fullmatch(text := str(value).strip()):
+        return None
+    number = Decimal(text)
+    return number if number == number.to_integral_value() else None
 
 
 def _options(value: Any, column: str | None, separator: str | None) -> list[str] | dict[str, str] | None:
     if isinstance(value, dict):
-        filled = {key: item for key, item in value.items() if item is not None}
+        filled = {key: item for key, item in value.items() if not _absent(item)}
         return {_unicode(key, "a choice"): _text(item, column) for key, item in filled.items()} or None
     # Not without repeats, as answers are: letters count places.
     if isinstance(value, str) and separator is None:
@@ -220,11 +263,11 @@ def _texts(value: Any, column: str | None, separator: str | None = None) -> tupl
     if isinstance(value, str):
         inner = _json_list(value)
         value = inner if inner is not None else value.split(separator) if separator else [value]
-    elif value is None or (isinstance(value, float) and math.isnan(value)):
+    elif value is None:
         return ()
     elif not isinstance(value, list | tuple):
         value = [value]
-    texts = [_text(item, column).strip() for item in value if item is not None]
+    texts = [_text(item, column).strip() for item in value if not _absent(item)]
     return tuple(dict.fromkeys(text for text in texts if text))
 
 
@@ -233,9 +276,14 @@ def _text(value: Any, column: str | None) -> str:
         return _unicode(value, str(column))
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, int | float | Decimal) and not _absent(value):
         return str(value)
     raise Refused("bad_field", f"{column} holds {_kind(value)} instead of text")
+
+
+def _absent(value: Any) -> bool:
+    """Whether there is no value: tables of numbers write NaN where JSON has null."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _json_list(text: str) -> list[Any] | None:
@@ -259,5 +307,7 @@ def _unicode(text: str, what: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", bytes: "bytes", bool: "true or false", type(None): "nothing"}
+    if _absent(value):
+        return "nothing"
+    names = {dict: "an object", list: "a list", bytes: "bytes", bool: "true or false"}
     return names.get(type(value), "a number" if isinstance(value, int | float | Decimal) else type(value).__name__)

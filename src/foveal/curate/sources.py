@@ -116,7 +116,8 @@ def source_files(sources: Sequence[SourceSettings]) -> list[SourceFile]:
     """All files of the sources, in order: by source, then by name.
 
     Raises:
-        ConfigError: Two sources have one name; a source has no file, or one whose format cannot be told.
+        ConfigError: Two sources have one name; a source has no file, or one whose format cannot be told, or whose name
+            is not UTF-8.
     """
     names = [source.name for source in sources]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -138,11 +139,23 @@ def _files(source: SourceSettings) -> Iterator[SourceFile]:
             f"source {source.name}: {source.path} is no file, no pattern of files, and no folder with files to read",
             f"name files that end in {', '.join(SUFFIXES)}",
         )
+    for file in found:
+        _check_name(file, source)
     named = sorted((file.relative_to(base).as_posix(), file) for file in found)
     for name, file in named:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name.removesuffix(file.suffix))
         prefix = f"{source.name}-{stem}" if len(named) > 1 else source.name
         yield SourceFile(source, file, name, _kind(file, source), _split(file), prefix)
+
+
+def _check_name(file: Path, source: SourceSettings) -> None:
+    """Refuse a name that cannot be kept with the rows, which are UTF-8."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"source {source.name}: the name of {str(file)!r} is not UTF-8", "rename the file or folder"
+        ) from None
 
 
 def _in_folder(folder: Path, source: SourceSettings) -> Iterator[Path]:

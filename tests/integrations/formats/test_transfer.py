@@ -11,13 +11,16 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from foveal.curate.questions import read_questions
 from foveal.errors import ConfigError, InputError, RecordError
 from foveal.integrations.formats.outbox import Outbox
 from foveal.integrations.formats.transfer import HOLDS, bring, export
-from foveal.records import RunWriter
+from foveal.records import RunWriter, read_run
 
 SOURCE = Path(__file__).parents[3] / "src"
 
@@ -102,6 +105,68 @@ def test_a_picture_that_is_damaged_costs_its_question_only(question_set, tmp_pat
     result = export(question_set, "verl", tmp_path / "out")
     assert (result.kept, result.rejected) == (2, 1)
     assert "b.jpg cannot be used: damaged picture" in result.rejects[0].reason and result.rejects[0].where.row == 2
+
+
+@pytest.mark.parametrize("form", ["trl", "verl", "hub-folder", "inspect"])
+def test_a_line_of_a_question_set_that_cannot_be_used_costs_itself_only(form, question_set, tmp_path):
+    row = {"id": "q9", "text": "?", "gold": "1"}
+    bad = [
+        {**row, "images": ["pictures/none.png"]},
+        {**row, "images": ["x" * 300]},
+        {"text": "?"},
+        {**row, "id": "q1"},
+        {**row, "id": "bytes"},
+        row,  # whose name no row has taken that can be used
+    ]
+    lines = [json.dumps(line).encode() for line in bad]
+    lines[4] = lines[4].replace(b"?", b"\xe9")
+    with question_set.open("ab") as file:
+        file.write(b"\n" + b"\n".join(lines) + b'\n{"id": "q10", "te')
+    result = export(question_set, form, tmp_path / "out")
+    assert (result.kept, result.rejected) == (4, 6)
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
+    assert [reject["row"] for reject in rejects] == [5, 6, 7, 8, 9, 11]
+    said = ["none.png cannot be used: there is no", "too long", "id Field required", "that of line 1", "JSON", "JSON"]
+    assert all(word in reject["reason"] for word, reject in zip(said, rejects, strict=True))
+    bring(tmp_path / "out", form, tmp_path / "back")
+    assert [q.row.id for q in read_questions([tmp_path / "back" / "questions.jsonl"])] == ["q1", "q2", "q3", "q9"]
+
+
+def test_a_question_set_without_a_good_line_leaves_the_list_alone(tmp_path):
+    (tmp_path / "q.jsonl").write_text("{torn\n[]\n")
+    result = export(tmp_path / "q.jsonl", "trl", tmp_path / "out")
+    assert (result.kept, result.rejected) == (0, 2)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rejects.jsonl"]
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_a_folder_that_cannot_be_written(tmp_path):
+    """A regular file for all who look, whose first byte nobody may read: the memory of this process."""
+    memory = Path("/proc/self/mem")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "trajectories.jsonl").symlink_to(memory)
+    for source in (memory, tmp_path / "run"):
+        with pytest.raises(InputError, match=r"(mem|trajectories\.jsonl) cannot be read: "):
+            export(source, "trl", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_names_are_unique_whatever_files_and_rows_are_called(tmp_path):
+    """The hub's layout, each split with the same file name and numbers from 0; and a row named as another would be."""
+    names = [["0", "1", "0#0000-1"], ["0", "1"], ["0", "1"], ["0", "0", None], [None]]
+    for number, split in enumerate(names):
+        (tmp_path / "hub" / str(number)).mkdir(parents=True)
+        said = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "<answer>x</answer>"}]
+        rows = [
+            {"id": name, "extra_info": {"index": name}, "prompt": said[:1], "completion": said[1:]} for name in split
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hub" / str(number) / "0000.parquet")
+    result = bring(tmp_path / "hub", "verl", tmp_path / "questions")
+    found = [question.row.id for question in read_questions([tmp_path / "questions" / "questions.jsonl"])]
+    assert (result.kept, len(set(found))) == (11, 11)
+    assert found[:7] == ["0", "1", "0#0000-1", "0#0000-1.2", "1#0000-2", "0#0000-1.3", "1#0000-2.2"]
+    bring(tmp_path / "hub", "trl", tmp_path / "run")
+    run = read_run(tmp_path / "run")
+    assert ([trajectory.id for trajectory in run.trajectories], run.problems) == (found, ())
 
 
 def test_a_disk_that_fills_up_is_no_reason_to_leave_rows_out(run, tmp_path):

@@ -82,6 +82,13 @@ def test_the_released_rows_are_read(tmp_path):
     assert (question.row.text, question.row.gold) == ("Who? Put it in <answer>.", ("Ada",))
 
 
+def test_a_file_whose_name_is_not_utf_8_is_a_data_source(tmp_path):
+    source = tmp_path / "caf\udce9.jsonl"
+    source.write_text('{"id": "a", "text": "?", "gold": "1"}\n')
+    assert export(source, "verl", tmp_path / "out").kept == 1
+    assert pq.read_table(tmp_path / "out" / "data").to_pylist()[0]["data_source"] == "caf?"
+
+
 def test_a_prompt_that_shows_other_pictures_than_the_row_holds_is_told_of(tmp_path):
     row = {"prompt": [{"role": "user", "content": "<image>?"}], "images": [], "extra_info": {"question": "?"}}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "x.parquet")

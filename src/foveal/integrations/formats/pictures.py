@@ -65,6 +65,8 @@ def read(picture: Picture, scratch: Path | None = None) -> Image.Image:
     except InputError as error:
         cause = error.__cause__ or "there is no such file"
         raise Unfit(f"{name} cannot be used: {cause}") from error
+    except OSError as error:  # the name is too long for one, or its folder is closed
+        raise Unfit(f"{name} cannot be used: {error.strerror}") from error
 
 
 def write_by_content(folder: Path, content: bytes) -> str:

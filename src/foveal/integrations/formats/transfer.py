@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
-from foveal.curate.questions import QuestionRow, read_questions
+from foveal.curate.questions import QuestionRow, StoredQuestion
 from foveal.errors import ConfigError, InputError, RecordError
 from foveal.integrations.formats.conversation import from_trajectory, to_trajectory
 from foveal.integrations.formats.dialogue import (
@@ -148,26 +148,44 @@ def _dialogues(run: Path) -> Iterator[Dialogue | Reject]:
     def picture(ref: ImageRef) -> bytes:
         return stored(images, run / IMAGES, ref)
 
-    with (run / FILE).open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            where = Where(run / FILE, number)
-            try:
-                yield from_trajectory(Trajectory.model_validate_json(line), where, picture)
-            except ValidationError as error:
-                yield Reject(where, f"no trajectory that can be read: {first_issue(error)}")
-            except (Unfit, RecordError) as error:
-                yield Reject(where, error.what if isinstance(error, RecordError) else str(error))
+    for number, line in _lines(run / FILE):
+        where = Where(run / FILE, number)
+        try:
+            yield from_trajectory(Trajectory.model_validate_json(line), where, picture)
+        except ValidationError as error:
+            yield Reject(where, f"no trajectory that can be read: {first_issue(error)}")
+        except (Unfit, RecordError) as error:
+            yield Reject(where, error.what if isinstance(error, RecordError) else str(error))
 
 
 def _tasks(file: Path) -> Iterator[Task | Reject]:
-    for question in read_questions([file]):
-        row, where = question.row, Where(file, question.line)
+    """The questions of a set, a line at a time: one that cannot be used does not cost the others."""
+    taken: dict[str, int] = {}
+    for number, line in _lines(file):
+        if not line.strip():
+            continue
+        where = Where(file, number)
         try:
-            pictures = tuple(portable(path) for path in question.pictures)
+            row = QuestionRow.model_validate_json(line)
+            if row.id in taken:
+                raise Unfit(f"the id {row.id!r} is that of line {taken[row.id]}")
+            pictures = tuple(portable(path) for path in StoredQuestion(row, file, number).pictures)
+        except ValidationError as error:
+            yield Reject(where, f"no question that can be read: {first_issue(error)}")
         except Unfit as unfit:
             yield Reject(where, str(unfit))
-            continue
-        yield Task(where, row.id, row.text, pictures, row.gold, row.family, row.meta)
+        else:
+            taken[row.id] = number
+            yield Task(where, row.id, row.text, pictures, row.gold, row.family, row.meta)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file and their numbers. An error in reading is told here, lest it be taken for one in writing."""
+    try:
+        with file.open("rb") as lines:
+            yield from enumerate(lines, start=1)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}", "mend it, or name another") from error
 
 
 def _write_run(rows: Iterable[Dialogue | Task], outbox: Outbox) -> None:
@@ -210,7 +228,13 @@ def _write_questions(rows: Iterable[Dialogue | Task], outbox: Outbox) -> None:
 
 
 def _free(name: str, where: Where, seen: set[str]) -> str:
-    """The name, or if a row before has it, the name with the place of this one."""
-    chosen = name if name not in seen else f"{name}#{where.name}"
+    """The name; or, if a row before has it, the name with the place of this one.
+
+    Files in different folders may have the same name, and so their rows the same place: these are numbered.
+    """
+    number, chosen = 1, name
+    while chosen in seen:
+        chosen = f"{name}#{where.name}" if number == 1 else f"{name}#{where.name}.{number}"
+        number += 1
     seen.add(chosen)
     return chosen

@@ -37,7 +37,8 @@ def write_questions(tasks: Iterable[Task], out: Outbox, system: str | None = Non
                 answer = first_answer(task)
                 shards.write(
                     {
-                        "data_source": task.family or task.where.file.stem,
+                        # The name of a file may hold bytes that are no UTF-8.
+                        "data_source": task.family or task.where.file.stem.encode(errors="replace").decode(),
                         "prompt": [
                             {"role": line.role, "content": content}
                             for line, content in zip(lines, joined(lines), strict=True)
