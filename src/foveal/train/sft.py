@@ -120,7 +120,10 @@ class _Metrics(TrainerCallback):
             return
         self.loss, seconds = float(logs["loss"]), time.monotonic() - self.start
         if not math.isfinite(self.loss):
-            raise TrainingError(f"the loss is {self.loss} at step {state.global_step}", "lower learning_rate")
+            raise TrainingError(
+                f"the loss is {self.loss} at step {state.global_step}",
+                "start anew: another --run folder, lower learning_rate (a resumed run keeps its rate)",
+            )
         line = {
             "step": state.global_step,
             "steps": state.max_steps,
