@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import subprocess
 import sys
@@ -72,6 +73,43 @@ def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(config, tmp_path, 
     figures = json.loads(out.read_text(encoding="utf-8"))
     assert (figures["questions"], figures["family.count"], figures["trajectories"]) == (2, 1, 4)
     assert not (tmp_path / "run").exists()
+
+
+NO_WANDB = pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="it is installed here")
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--reward.judge.url", "judge.example", "--reward.judge.model", "m"], "'judge.example' is no address"),
+        pytest.param(["--tracker", "wandb"], "the package wandb is not installed", marks=NO_WANDB),
+        (["--resume"], "holds no run to resume"),
+    ],
+)
+def test_what_the_run_would_be_refused_for_the_dry_run_is_too_and_no_run_is_begun(
+    config, tmp_path, capsys, flags, says, dry
+):
+    run = tmp_path / "run"
+    assert _run("rl", "--config", config, "--run", run, *dry, *flags) == 2
+    assert says in capsys.readouterr().err.replace("\n", " ")
+    assert not (run / "settings.json").exists()
+    assert not (dry and run.exists())
+
+
+def test_a_dry_run_tries_the_files_of_a_run_that_is_there_and_changes_none(config, tmp_path, capsys):
+    run, judge = tmp_path / "run", ["--reward.judge.url", "http://127.0.0.1:9/v1", "--reward.judge.model", "m"]
+    dry = ["rl", "--config", config, "--run", run, "--dry-run", *judge]
+    cache = tmp_path / "cache.sqlite"
+    assert _run(*dry, "--reward.judge.cache", cache) == 0
+    assert not run.exists() and not cache.exists()
+    cache.write_text("a diary " * 99)
+    assert _run(*dry, "--reward.judge.cache", cache) == 2
+    assert "cache.sqlite cannot keep verdicts" in capsys.readouterr().err.replace("\n", " ")
+    run.mkdir()
+    (run / "settings.json").write_text("{}")
+    assert _run(*dry) == 2
+    assert "already holds a run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

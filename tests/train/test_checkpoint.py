@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from foveal.errors import TrainingError
-from foveal.train.checkpoint import last_checkpoint, load_checkpoint, load_progress, save_checkpoint
+from foveal.errors import RecordError, TrainingError
+from foveal.train.checkpoint import last_checkpoint, load_checkpoint, load_progress, remove_parts, save_checkpoint
 from foveal.train.metrics import MetricsLog
 
 
@@ -60,6 +60,16 @@ def test_the_last_two_are_kept_and_half_written_ones_passed_over(tmp_path, train
     ]
 
 
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path, trained):
+    remove_parts(tmp_path / "none")
+    _save(tmp_path, 1, trained())
+    for left in ("step-000000.part", "step-000002.part"):  # while it was removed, and while it was written
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "weights.safetensors").write_bytes(b"torn")
+    remove_parts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, trained):
     _save(tmp_path, 1, trained(size=3))
     with pytest.raises(TrainingError, match="another model"):
@@ -76,3 +86,12 @@ def test_metrics_behind_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):
     log.write_last()
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
     assert MetricsLog(tmp_path / "none.jsonl", 5).lines == []
+
+
+@pytest.mark.parametrize("damaged", [b'{"step": 2, "a"', b"", b"3", b'{"a": 1}', b'{"step": "\xff"}', bytes(8)])
+def test_a_damaged_line_of_metrics_is_named(tmp_path, damaged):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + damaged + b'\n{"step": 3}\n')
+    with pytest.raises(RecordError, match=r"metrics\.jsonl line 2 is no line of metrics") as refused:
+        MetricsLog(path, 3)
+    assert "remove that line" in refused.value.fix

@@ -1,7 +1,6 @@
 """`foveal rl`: reinforcement learning on questions with known answers."""
 
 import asyncio
-import contextlib
 import json
 import os
 from collections import Counter
@@ -40,20 +39,28 @@ def rl(
         config: TOML file of the settings (docs/training.md lists them, recipes/ has examples).
         run: Folder of this run; an existing run is never overwritten.
         resume: Go on with the run in that folder from its last checkpoint.
-        dry_run: Read settings, questions and pictures, try the tools, say what would be done, and stop.
+        dry_run: Check settings, run folder, questions, pictures, judge address and tracker, try the tools, say what
+            would be done, and stop.
         json_file: Write the result to this file: model, steps, stopped, seconds.
     """
     check_writable(json_file)
     chosen = read_settings(RlSettings, config, read_flags(settings))
-    run_training(lambda console: _plan(chosen, console) if dry_run else _train(chosen, run, resume, console), json_file)
+    work = _plan if dry_run else _train
+    run_training(lambda console: work(chosen, run, resume, console), json_file)
 
 
-def _plan(settings: RlSettings, console: Console) -> "dict[str, JsonValue]":
+def _plan(settings: RlSettings, run: Path, resume: bool, console: Console) -> "dict[str, JsonValue]":
     """Say what would be done, without a model."""
     from foveal.train.environment import open_environment
+    from foveal.train.rl_folder import check_run
+    from foveal.train.tracker import tracker_module
     from foveal.trajectory import ImageStore
 
     environment = open_environment(settings)
+    check_run(settings, run, resume)
+    _try_judge(settings, run)
+    if settings.tracker is not None:
+        tracker_module(settings.tracker)
     pictures = sum(len(question.open(ImageStore()).images) for question in environment.questions)
     isolation = asyncio.run(_probe(environment.sandbox)) if environment.sandbox is not None else None
     console.print_json(json.dumps(settings.model_dump(mode="json")))
@@ -74,6 +81,15 @@ def _plan(settings: RlSettings, console: Console) -> "dict[str, JsonValue]":
     return {"questions": count, "pictures": pictures, "steps": settings.steps, "trajectories": asked, **sizes}
 
 
+def _try_judge(settings: RlSettings, run: Path) -> None:
+    """Open the judge as the run would, but make no file of verdicts."""
+    from foveal.reward.judge import open_judge
+
+    if (judge := settings.reward.judge) is not None:
+        cache = judge.cache or run / "verdicts.sqlite"
+        open_judge(judge.model_copy(update={"cache": cache if cache.exists() else None}))
+
+
 async def _probe(sandbox: "LocalSandbox") -> str:
     async with sandbox:
         return await sandbox.probe()
@@ -81,13 +97,8 @@ async def _probe(sandbox: "LocalSandbox") -> str:
 
 def _train(settings: RlSettings, run: Path, resume: bool, console: Console) -> "dict[str, JsonValue]":
     from foveal.train.rl import run_rl
-    from foveal.train.tracker import tracking
 
-    with contextlib.ExitStack() as stack:
-        tell = None
-        if settings.tracker is not None and not console.quiet:  # of several processes, the first
-            tell = stack.enter_context(tracking(settings.tracker, run, settings.model_dump(mode="json")))
-        result = run_rl(settings, run, resume, os.environ.get(JUDGE_KEY) or api_key(), tell)
+    result = run_rl(settings, run, resume, os.environ.get(JUDGE_KEY) or api_key())
     if result.stopped is not None:
         console.print(f"stopped by {result.stopped}", style="yellow", soft_wrap=True, markup=False)
     console.print(f"{result.steps} steps of {settings.steps}, {result.seconds:.0f} s")

@@ -94,7 +94,8 @@ class Judge:
         self._max_tokens = max_tokens
         self._clock = clock
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._failures = 0
+        self.failures = 0
+        """Requests in a row that failed. A reply without a verdict is no failure."""
         self._rests_until = 0.0
         self._last_failure = ""
 
@@ -113,7 +114,7 @@ class Judge:
                 correct, reply = await self._reply(shown)
             except PolicyError as error:
                 return self._failed(error)
-            self._failures = 0
+            self.failures = 0
             if correct is None:
                 return Verdict(
                     None, f"the judge {self.policy.name} gave no verdict in {TRIES} replies; last: {reply!r}"
@@ -143,11 +144,16 @@ class Judge:
         return generation.text if generation.finish == "stop" else ""  # a reply that was cut has not come to its end
 
     def _failed(self, error: PolicyError) -> Verdict:
-        self._failures += 1
+        self.failures += 1
         self._last_failure = error.what
-        if self._failures >= FAILURES_IN_A_ROW:
+        if self.failures >= FAILURES_IN_A_ROW:
             self._rests_until = self._clock() + REST_SECONDS
-            log.warning("the judge failed %d times in a row and is left alone for a while", self._failures)
+            log.warning(
+                "the judge failed %d times in a row and is left alone for %.0f s; last: %s",
+                self.failures,
+                REST_SECONDS,
+                error.what,
+            )
         return Verdict(None, f"the judge failed: {error.what}")
 
 

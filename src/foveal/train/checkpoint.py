@@ -51,6 +51,12 @@ def save_checkpoint(
         shutil.rmtree(gone)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed process left of checkpoints that it was writing or removing."""
+    for part in folder.glob(f"step-*{PART}"):
+        shutil.rmtree(part)
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The last whole checkpoint of a run."""
     return next(reversed(_whole(folder)), None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from foveal.errors import RecordError
 from foveal.train.advantage import GroupKind, has_loss
 from foveal.train.batch import trained_groups
 from foveal.train.monitors import measure
@@ -60,15 +61,18 @@ class MetricsLog:
 
     Attributes:
         lines: All of them, in order.
+
+    Raises:
+        RecordError: A line is damaged that is not the last.
     """
 
     def __init__(self, path: Path, last: int):
         """Take over the lines up to the step `last`; `truncate` makes the file so."""
         self._path = path
-        written = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        written = path.read_bytes().split(b"\n") if path.exists() else []
         # A killed process leaves at most a torn last line, of a step that is taken again.
-        whole: list[dict[str, JsonValue]] = [json.loads(line) for line in written[:-1]]
-        self.lines = [line for line in whole if isinstance(line["step"], int) and line["step"] <= last]
+        lines = [_read_line(line, path, number) for number, line in enumerate(written[:-1], start=1)]
+        self.lines = [line for step, line in lines if step <= last]
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -90,3 +94,15 @@ class MetricsLog:
             file.write(json.dumps(self.lines[-1]) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def _read_line(text: bytes, path: Path, number: int) -> tuple[int, dict[str, JsonValue]]:
+    """The step of a line, and the line."""
+    try:
+        line = json.loads(text)
+        return int(line["step"]), line
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{path} line {number} is no line of metrics: {type(error).__name__} {error}",
+            "put a whole copy of the file back, or remove that line: the metrics of one step are lost with it",
+        ) from error

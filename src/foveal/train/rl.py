@@ -1,6 +1,6 @@
 """Reinforcement learning: DAPO on rollouts of the one agent.
 
-    run/settings.json        the settings, resolved
+    run/settings.json        the settings, resolved; beside it inputs.json (`train.rl_folder`)
     run/metrics.jsonl        one line a step
     run/rollouts/step-N/     trajectories of some groups of the step: a run folder
     run/checkpoints/step-N/  weights, optimizer, how far it came; the last two
@@ -12,13 +12,13 @@ checkpoint are dropped on resume: a run that was killed goes on as if it had not
 """
 
 import asyncio
+import contextlib
 import copy
 import dataclasses
-import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,14 +26,16 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from pydantic import JsonValue
 
-from foveal.errors import ConfigError
+from foveal.curate.folder import alone
+from foveal.errors import ConfigError, FovealError, TrainingError
 from foveal.policy.encoding import ChatEncoder
 from foveal.policy.transformers import TransformersPolicy, load_model, no_progress_bars
 from foveal.records import RunWriter
-from foveal.reward.judge import Judge, open_judge
+from foveal.reward.judge import FAILURES_IN_A_ROW, Judge, open_judge
+from foveal.reward.score import NO_COUNT, NO_GOLD
 from foveal.train import checkpoint
 from foveal.train.batch import load, shares
 from foveal.train.environment import Environment, open_environment
@@ -41,16 +43,19 @@ from foveal.train.learner import Learned, Learner
 from foveal.train.metrics import MetricsLog, summarize
 from foveal.train.monitors import Alarm, alarms
 from foveal.train.pictures import encode
+from foveal.train.rl_folder import JUDGE_MAY_CHANGE, check_run, keep_start, write_json
 from foveal.train.rl_settings import RlSettings
 from foveal.train.rollouts import Group, Rollouts
+from foveal.train.tracker import tracking
 from foveal.trajectory import ImageStore
 
 log = logging.getLogger(__name__)
 
-MAY_CHANGE = ("steps", "stop_on", "save_steps", "saved_groups", "tracker")
-"""Settings that a resumed run may have other values of: they change no step."""
 PATIENCE = timedelta(hours=6)
 """For the rollouts of another process."""
+STEPS_WITHOUT_JUDGE = 3
+"""In a row, with answers that it left unscored: after the last the run ends, whatever rules could score."""
+TellStep = Callable[[dict[str, JsonValue]], object]
 
 
 @dataclass(frozen=True)
@@ -71,22 +76,27 @@ def run_rl(
     run: Path,
     resume: bool = False,
     judge_key: str | None = None,
-    on_step: Callable[[dict[str, JsonValue]], object] | None = None,
+    on_step: TellStep | None = None,
 ) -> RlResult:
-    """Train, and save the result to `run/model`.
+    """Train, and save the result to `run/model`. The folder is this process's own until the end.
 
     Args:
         settings: What to train on what, and how.
         run: Folder of the run; made here.
         resume: Go on from the last checkpoint of a run that was interrupted or stopped.
         judge_key: Sent to the judge, if the reward has one.
-        on_step: Called with every new line of metrics, in the main process: for a tracker.
+        on_step: Called with every new line of metrics, in the main process.
 
     Raises:
-        ConfigError: The folder holds a run (or none, to resume), or the settings do not fit it or the processes.
-        InputError: A question set, an index folder or the checkpoint folder cannot be used.
+        ConfigError: The folder holds a run (or none, to resume), the settings, files or processes are not those that it
+            was begun with, the judge has no address, or the tracker refuses to begin.
+        InputError: A question set, an index folder or the checkpoint folder cannot be used, or another process is
+            training in the folder.
+        RecordError: The metrics of the run are damaged.
+        MissingDependency: The tracker, or what a rule of the reward needs, is not installed.
         PolicyError: The start checkpoint cannot be used.
-        TrainingError: The gradient is no number any more, or the policy fails every time.
+        TrainingError: The gradient is no number any more, memory runs out in learning, the policy fails every time, or
+            the judge scores nothing.
         IsolationError: The tools have code, and this machine cannot isolate it.
     """
     accelerator = Accelerator(
@@ -97,51 +107,52 @@ def run_rl(
             f"{settings.prompts} prompts cannot be shared by {accelerator.num_processes} processes",
             "set prompts to a multiple",
         )
-    _check_run(settings, run, resume)
-    return asyncio.run(_run(settings, run, judge_key, on_step, accelerator))
+    return asyncio.run(_run(settings, run, resume, judge_key, on_step, accelerator))
 
 
 async def _run(
     settings: RlSettings,
     run: Path,
+    resume: bool,
     judge_key: str | None,
-    on_step: Callable[[dict[str, JsonValue]], object] | None,
+    on_step: TellStep | None,
     accelerator: Accelerator,
 ) -> RlResult:
     environment = open_environment(settings)
     try:
         if environment.sandbox is not None:
             await environment.sandbox.probe()  # rather now than at the first call of a model
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            run.mkdir(parents=True, exist_ok=True)
-            part = run / "settings.json.part"
-            part.write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            part.replace(run / "settings.json")
-        accelerator.wait_for_everyone()
-        judge = open_judge(settings.reward.judge, judge_key, run) if settings.reward.judge else None
-        with no_progress_bars():
-            return await _Trainer(settings, run, accelerator, environment, judge).run(on_step)
+        with contextlib.ExitStack() as held, no_progress_bars():
+            tell = _take(settings, run, resume, accelerator, held)
+            judge = open_judge(settings.reward.judge, judge_key, run) if settings.reward.judge else None
+            trainer = _Trainer(settings, run, accelerator, environment, judge)
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:  # not before all is opened: a run that cannot begin is none to resume
+                keep_start(settings, run, accelerator.num_processes)
+            return await trainer.run([one for one in (on_step, tell) if one is not None])
     finally:
         if environment.sandbox is not None:
             await environment.sandbox.aclose()
 
 
-def _check_run(settings: RlSettings, run: Path, resume: bool) -> None:
-    saved = run / "settings.json"
-    if not resume:
-        if saved.exists():
-            raise ConfigError(f"{run} already holds a run", "name another folder with --run, or add --resume")
-        return
-    if not saved.is_file():
-        raise ConfigError(f"{run} holds no run to resume: there is no settings.json", "leave out --resume")
-    before, now = json.loads(saved.read_text(encoding="utf-8")), settings.model_dump(mode="json")
-    if changed := [key for key in now if now[key] != before.get(key) and key not in MAY_CHANGE]:
-        was = ", ".join(f"{key} was {before.get(key)}" for key in changed)
-        raise ConfigError(
-            f"{run} was started with other settings: {was}",
-            f"resume it with the same settings; only {', '.join(MAY_CHANGE)} may change",
-        )
+def _take(
+    settings: RlSettings, run: Path, resume: bool, accelerator: Accelerator, held: contextlib.ExitStack
+) -> TellStep | None:
+    """Take the folder for this run, and open its tracker; in the main process, whose error is raised in all."""
+    tell, refused = None, None
+    if accelerator.is_main_process:
+        try:
+            check_run(settings, run, resume, accelerator.num_processes)
+            held.enter_context(alone(run))
+            check_run(settings, run, resume, accelerator.num_processes)  # as another process may just have left it
+            if settings.tracker is not None:
+                tell = held.enter_context(tracking(settings.tracker, run, settings.model_dump(mode="json")))
+        except FovealError as error:
+            refused = error
+    (refused,) = broadcast_object_list([refused])
+    if refused is not None:
+        raise refused
+    return tell
 
 
 class _Trainer:
@@ -161,6 +172,10 @@ class _Trainer:
             checkpoint.load_checkpoint(last, self.learner.trained, self.learner.optimizer)
             progress = checkpoint.load_progress(last)
             self.step, self.draws, self.learner.updates = (progress[key] for key in ("step", "draws", "updates"))
+        self.saved = self.step
+        """Of the last checkpoint."""
+        self.without_judge = 0
+        """Steps in a row at whose end the judge was down."""
         self.metrics = MetricsLog(run / "metrics.jsonl", self.step)
         mixed = settings.dtype == "bfloat16"
         self.sampler = copy.deepcopy(self.model).to(torch.bfloat16) if mixed else self.model
@@ -171,8 +186,8 @@ class _Trainer:
         place = accelerator.process_index, accelerator.num_processes
         self.rollouts = Rollouts(settings, environment, self.policy, judge, *place)
 
-    async def run(self, on_step: Callable[[dict[str, JsonValue]], object] | None) -> RlResult:
-        """All steps that are left."""
+    async def run(self, listeners: Sequence[TellStep]) -> RlResult:
+        """All steps that are left. The listeners get every line of metrics, in the main process."""
         began, first = time.monotonic(), self.step
         self._forget_what_comes_again()
         while self.step < self.settings.steps and self._stop() is None:
@@ -180,8 +195,8 @@ class _Trainer:
             seconds = time.monotonic() - began
             line["seconds/left"] = round(seconds / (self.step - first) * (self.settings.steps - self.step), 1)
             self._write(line)
-            if on_step is not None and self.accelerator.is_main_process:
-                on_step(line)
+            for tell in listeners if self.accelerator.is_main_process else ():
+                tell(line)
             if not self.step % self.settings.save_steps or self.step == self.settings.steps or self._stop():
                 self._save()
         stop = self._stop() if self.step < self.settings.steps else None
@@ -193,7 +208,7 @@ class _Trainer:
             seconds=round(time.monotonic() - began, 2),
         )
         if self.accelerator.is_main_process:
-            (self.folder / "result.json").write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+            write_json(self.folder / "result.json", asdict(result))
         return result
 
     async def _step(self) -> dict[str, JsonValue]:
@@ -203,13 +218,13 @@ class _Trainer:
         self.policy.name = f"{self.settings.model} after {self.step} steps"
         groups = await self.rollouts.sample(number, self.draws, images)
         sampled = time.monotonic()
+        everyone = self._everyone(groups)
+        self._check_judged(number, everyone)
         learned = self._learn(groups, images)
         done = time.monotonic()
         if self.accelerator.is_main_process:
             self._keep(number, groups, images)
-        everyone = self._everyone(groups)
-        most = self.accelerator.gather(torch.tensor([len(groups)], device=self.accelerator.device)).max()
-        self.step, self.draws = number, self.draws + int(most) * self.accelerator.num_processes
+        self.step, self.draws = number, self.draws + self._most(len(groups)) * self.accelerator.num_processes
         figures = summarize(everyone, learned.figures.means(), self.settings)
         tokens = figures.get("length/tokens", 0.0) * figures["rollouts/sampled"]
         timing = {
@@ -230,13 +245,52 @@ class _Trainer:
             **{name: round(value, 4) for name, value in timing.items()},
         }
 
+    def _check_judged(self, number: int, groups: list[Group]) -> None:
+        """Tell what the judge left unscored; end the run if that is every answer. No draw of the step is counted then.
+
+        A judge that is down for some steps ends it, too: what rules alone can score are hardly ever wrong answers. One
+        that replies, but without a verdict, never does: it would do so again after a resume.
+        """
+        sampled = [trajectory for group in groups for trajectory in group.trajectories]
+        unjudged = [one.unscored for one in sampled if one.unscored not in (None, NO_GOLD, NO_COUNT)]
+        failures = self._most(self.rollouts.judge.failures if self.rollouts.judge is not None else 0)
+        self.without_judge = self.without_judge + 1 if unjudged and failures >= FAILURES_IN_A_ROW else 0
+        if not unjudged:
+            return
+        what = f"step {number}: {len(unjudged)} of {len(sampled)} trajectories are unscored, the first: {unjudged[0]}"
+        if failures and not any("total" in one.reward and one.answer for one in sampled):
+            why = "no answer has a score"
+        elif self.without_judge == STEPS_WITHOUT_JUDGE:
+            why = f"the judge has been down for {STEPS_WITHOUT_JUDGE} steps"
+        else:
+            log.warning(what)
+            return
+        if self.step > self.saved:
+            self._save()
+        raise TrainingError(
+            f"{what}; {why}",
+            f"bring the judge back (address, model, key), then go on behind step {self.step} with --resume; of "
+            f"reward.judge {', '.join(JUDGE_MAY_CHANGE)} may be others",
+        )
+
     def _learn(self, groups: list[Group], images: ImageStore) -> Learned:
         parts = shares(groups, self.encoder, self.settings)
         features = {}
-        if self.settings.freeze_vision:
-            shown = ((ref, images) for part in parts for one in part for ref in one.plan.refs)
-            features = encode(self.model, self.encoder, shown)
-        return self.learner.learn([[load(one, self.encoder, images, features) for one in part] for part in parts])
+        try:
+            if self.settings.freeze_vision:
+                shown = ((ref, images) for part in parts for one in part for ref in one.plan.refs)
+                features = encode(self.model, self.encoder, shown)
+            return self.learner.learn([[load(one, self.encoder, images, features) for one in part] for part in parts])
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"step {self.step + 1}: memory ran out in learning: {str(error).partition('. ')[0]}",
+                f"go on with --resume and a lower micro_tokens (it is {self.settings.micro_tokens}), or with "
+                "gradient_checkpointing = true",
+            ) from error
+
+    def _most(self, count: int) -> int:
+        """The largest of the counts of all processes."""
+        return int(self.accelerator.gather(torch.tensor([int(count)], device=self.accelerator.device)).max())
 
     def _refresh_sampler(self) -> None:
         if self.sampler is not self.model:
@@ -294,6 +348,7 @@ class _Trainer:
     def _forget_what_comes_again(self) -> None:
         """Drop what was written about steps behind the last checkpoint."""
         if self.accelerator.is_main_process:
+            checkpoint.remove_parts(self.folder / "checkpoints")
             self.metrics.truncate()
             for folder in sorted((self.folder / "rollouts").glob("step-*")):
                 if int(folder.name.removeprefix("step-")) > self.step:
@@ -306,6 +361,7 @@ class _Trainer:
             state = self.learner.optimizer.state_dict()
             checkpoint.save_checkpoint(self.folder / "checkpoints", progress, self.learner.trained, state)
         self.accelerator.wait_for_everyone()
+        self.saved = self.step
 
     def _export(self) -> None:
         if self.accelerator.is_main_process:
@@ -318,9 +374,11 @@ class _Trainer:
 
 def _said(line: dict[str, Any]) -> str:
     """A line of metrics for people."""
+    unscored = f"unscored {line['rollouts/unscored']} of {line['rollouts/sampled']}  "
     return (
         f"step {line['step']}/{line['steps']}  reward {line.get('reward/total', float('nan')):.3f}  "
         f"accuracy {line.get('reward/accuracy', float('nan')):.3f}  calls {line.get('calls/mean', 0.0):.2f}  "
         f"groups {line['groups/informative']} of {line['groups/drawn']}  "
+        f"{unscored if line['rollouts/unscored'] else ''}"
         f"{line['seconds/rollouts']:.1f} + {line['seconds/learning']:.1f} s, {line['seconds/left']:.0f} s to go"
     )
