@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,9 +62,9 @@ def process(tmp_path: Path) -> Command:
 @pytest.fixture
 def killed() -> Callable[..., bool]:
     """Starts the command line in a process of its own and kills it and its children: `killed("bench", ..., after=3.0)`.
-    Gives whether it was still at work."""
+    Gives whether it was still at work. With `began` the time counts from when that is true."""
 
-    def run(*words: object, after: float) -> bool:
+    def run(*words: object, after: float, began: Callable[[], bool] = lambda: True) -> bool:
         process = subprocess.Popen(
             [sys.executable, "-c", "from foveal.cli import main; main()", *map(str, words)],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
@@ -72,6 +73,8 @@ def killed() -> Callable[..., bool]:
             start_new_session=True,
         )
         try:
+            while not began() and process.poll() is None:
+                time.sleep(0.001)
             process.wait(after)
             return False
         except subprocess.TimeoutExpired:

@@ -35,8 +35,8 @@ def test_from_the_teacher_to_a_checkpoint_and_again(encoder: ChatEncoder, tmp_pa
     again = load_file(folder / "model.safetensors")
     assert all(again[name].equal(after[name]) for name in after)
 
-    for changed in ({"questions": 11}, {"worlds": 3}, {"seed": 2}, {"teachers": ("near", "far")}):
-        with pytest.raises(ConfigError, match=r"10 questions of seed 1 in 2 worlds \(near\)"):
+    for changed in ({"questions": 11}, {"worlds": 3}, {"seed": 2}, {"teachers": ("near",)}):
+        with pytest.raises(ConfigError, match=r"10 questions of seed 1 in 2 worlds \(near, far\)"):
             cold_start(TINY.model_copy(update=changed), base, run, True, said.append)
     with pytest.raises(ConfigError):  # what the training itself depends on
         cold_start(TINY.model_copy(update={"epochs": 2}), base, run, True, said.append)

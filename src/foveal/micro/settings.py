@@ -51,11 +51,11 @@ class ColdStartSettings(Settings):
 
     seed: int = 1
     """Of the questions and the order of training."""
-    questions: int = Field(6000, ge=5)
-    """Questions about the flags of the training split that the teacher answers; what it got right is learned."""
-    worlds: int = Field(40, ge=1)
+    questions: int = Field(12000, ge=5)
+    """Questions about the flags of the training split that the teachers answer; what they got right is learned."""
+    worlds: int = Field(80, ge=1)
     """Worlds over which the questions are spread: the real one, and others with invented names and figures."""
-    teachers: tuple[Teacher, ...] = Field(("near",), min_length=1)
+    teachers: tuple[Teacher, ...] = Field(("near", "far"), min_length=1)
     """Who answers: each question is dealt to one of them at random."""
     epochs: int = Field(3, ge=1)
     """Passes over the trajectories."""

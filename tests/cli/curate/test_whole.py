@@ -1,7 +1,9 @@
 """The pipeline as a user runs it, from raw questions to both sets."""
 
+import contextlib
 import random
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -15,7 +17,7 @@ STEPS = ("add", "check", "difficulty", "benefit", "synthesize", "verify", "long-
 
 def results(folder: Path) -> dict[str, bytes]:
     """The bytes of everything that a curation is for."""
-    files = [*folder.glob("*.json*"), *(folder / "verdicts").iterdir()]
+    files = [*folder.glob("*.json*"), *(folder / "verdicts").glob("*")]
     files += [path for name in ("sft", "rl", "pictures") for path in (folder / name).rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -97,16 +99,49 @@ def _without_urls(files):
     return {name: re.sub(rb"127\.0\.0\.1:\d+", b"", content) for name, content in files.items()}
 
 
+class Changed:
+    """Whether anything in a folder is another than when this was made; `at`, when that was first seen."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.at = folder, 0.0
+        self.before = self.look()
+
+    def look(self):
+        found = set()
+        for path in self.folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                found.add((path, (about := path.stat()).st_mtime_ns, about.st_size))
+        return found
+
+    def __call__(self):
+        if self.at == 0.0 and self.look() != self.before:
+            self.at = time.monotonic()
+        return self.at > 0.0
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_it_comes_to_the_same(world, config, curate, killed, tmp_path):
-    file, whole, torn = config(world().url), tmp_path / "whole", tmp_path / "torn"
-    rng = random.Random(0)
-    for step in STEPS:
-        words = ("curate", step, "--config", file, "--folder")
-        began = time.monotonic()
-        assert not killed(*words, whole, after=120)
-        took = time.monotonic() - began
-        hits = sum(killed(*words, torn, after=rng.uniform(0.3, 1.0) * took) for _ in range(20))
+    server, rng = world(), random.Random(0)
+    file, whole, torn = config(server.url), tmp_path / "whole" / "data", tmp_path / "torn" / "data"
+    student = ("--window.student.policy", server.url, "--window.student.model", "student", "--window.samples", "4")
+    for number, step in enumerate((*STEPS, "window", "split", "card")):
+        words = ("curate", step, *(student if step == "window" else ()), "--config", file, "--folder")
+        changed, asked = Changed(whole), server.replies.total()
+        assert not killed(*words, whole, after=120, began=changed)
+        worked, needed = time.monotonic() - changed.at, server.replies.total() - asked
+        hits, ends, asked, before = 0, 0, server.replies.total(), tmp_path / f"before-{number}"
+        if torn.exists():
+            shutil.copytree(torn, before)
+        while hits < 20:
+            if killed(*words, torn, after=rng.random() * worked, began=Changed(torn)):
+                hits += 1
+                continue
+            ends += 1  # it came to its end between two kills: once more from the beginning
+            assert results(torn) == results(whole), step
+            shutil.rmtree(torn)
+            if before.exists():
+                shutil.copytree(before, torn)
         assert not killed(*words, torn, after=120)
-        assert hits, f"{step} was never killed at work"
-    assert results(torn) == results(whole)
+        assert results(torn) == results(whole), step
+        again = server.replies.total() - asked - (ends + 1) * needed
+        assert 0 <= again <= hits * 2 * 4, "only what was on its way is paid for twice: 4 of each teacher"
