@@ -9,7 +9,8 @@ ten direct questions it answers only after a look at a board.
 flags by sight, so it never looks closer and never searches for an image. Facts and results come from the tools as
 before. What it writes is right and runs without errors, but its student cannot see what it sees.
 
-Both say at every step what they are after: a small model does not look back to a question that is several turns away.
+Both say at every step what they are after, and nobody looks at two boards in one step: a small model does not look back
+to a question that is several turns away, nor to a thought that stands before two crops.
 """
 
 import re
@@ -42,9 +43,10 @@ def turn(item: Item, messages: Sequence[Message], teacher: Teacher) -> str:
     if item.family == "direct" and (seen or teacher == "far" or not looks_anyway(item)):
         return _say(f"I can see it. {_direct(item)}", _answer(item.gold))
     if teacher == "near":
-        if not seen:
-            return _look(item)
-        seen = seen[1:]
+        boards = item.boards or item.scene.boards[:1]
+        if len(seen) < len(boards):
+            return _look(boards[: len(seen) + 1], _WANTED[item.kind])
+        seen = seen[len(boards) :]
     if item.family == "perception":
         return _say(f"It is the number {item.gold}.", _answer(item.gold))
     if item.family == "reasoning":
@@ -62,11 +64,10 @@ def looks_anyway(item: Item) -> bool:
     return zlib.crc32(item.scene.image.tobytes()) % 10 > 0
 
 
-def _look(item: Item) -> str:
-    looked_at = item.boards or item.scene.boards[:1]
-    boards = " and ".join(f"the {board.colour} board" for board in looked_at)
-    wanted = _WANTED[item.kind]
-    return _say(f"I look at {boards} for {wanted}.", _code(_crop(looked_at, wanted)))
+def _look(boards: Sequence[Board], wanted: str) -> str:
+    """A look at the last of these boards; what the one before it says is told first."""
+    known = f"It is the number {boards[-2].number}. " if len(boards) > 1 else ""
+    return _say(f"{known}I look at the {boards[-1].colour} board for {wanted}.", _code(_crop(boards[-1], wanted)))
 
 
 def _direct(item: Item) -> str:
@@ -112,12 +113,9 @@ def _first(pattern: str, page: str) -> str:
     return found.group(1) if found else "0"
 
 
-def _crop(boards: Sequence[Board], wanted: str) -> str:
-    names = ["board"] if len(boards) == 1 else ["a", "b"]
-    lines = []
-    for name, board in zip(names, boards, strict=True):
-        lines += [f"# {board.colour}", f"x, y = {board.x}, {board.y}", f"{name} = image_1.crop((x, y, x + 64, y + 48))"]
-    return "\n".join([*lines, f"display({', '.join(names)})  # for {wanted}"])
+def _crop(board: Board, wanted: str) -> str:
+    place = f"# {board.colour}\nx, y = {board.x}, {board.y}"
+    return f"{place}\nboard = image_1.crop((x, y, x + 64, y + 48))\ndisplay(board)  # for {wanted}"
 
 
 def _say(thought: str, action: str) -> str:
@@ -137,13 +135,17 @@ def _answer(text: str) -> str:
 
 
 def wording() -> list[str]:
-    """Every fixed phrase of the teacher and of the observations, for the tokenizer."""
+    """Every fixed phrase of the teacher and of the observations, for the tokenizer, and a cell with two crops."""
     board = Board("red", 128, 64, 47, None)
+    crops = [f"# red\nx, y = 128, 64\n{name} = image_1.crop((x, y, x + 64, y + 48))\n" for name in "ab"]
     return [
         _say("I can see it. The ball is red.", _answer("red")),
         _say("I can see it. There are 4 boards.", _answer("4")),
-        _say("I look at the blue board and the green board for plus.", _code(_crop([board, board], "plus"))),
-        _say("I look at the black board for number.", _code(_crop([board], "number"))),
+        _say(
+            "I look at the blue board and the green board for plus.",
+            _code(f"{''.join(crops)}display(a, b)  # for plus"),
+        ),
+        _say("I look at the black board for number.", _code(_crop(board, "number"))),
         _say(
             "The numbers for times are 47 and 82.",
             _code("print(47 * 82)\nprint(47 + 82)\nprint(round(831 * 1000 / 357))"),
