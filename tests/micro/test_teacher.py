@@ -30,7 +30,8 @@ def test_the_teacher_answers_every_family_through_the_real_tools(real_tools: Too
         used = [turn.call.tool for turn in trajectory.turns if turn.call]
         kind = trajectory.question.meta["kind"]
         calls = {"capital": ["code", "image_search", "search"], "country": ["code", "image_search"], "number": ["code"]}
-        calls |= {"density": ["code", "image_search", "search", "code"], "sum": ["code"] * 2, "product": ["code"] * 2}
+        calls |= {"density": ["code", "image_search", "search", "code"], "sum": ["code"] * 3, "product": ["code"] * 3}
+        assert max(turn.text.count("crop") for turn in trajectory.turns) <= 1
         assert used == calls.get(kind, ["code"] * looks.get(trajectory.question.id, 0))
     assert figures(run.trajectories)["accuracy"] == 1.0
 
