@@ -88,7 +88,7 @@ def test_rules_that_find_only_right_answers_do_not_hide_for_long_that_the_judge_
 ):
     # `red` is right by rule; nobody says whether `blue` is.
     settings = judged(nowhere, steps=9, save_steps=9, rollouts=6, sampling_budget=1)
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="foveal")
     with pytest.raises(TrainingError, match=r"step 3: \d+ of 12 trajectories are unscored.* down for 3 steps"):
         run_rl(settings, tmp_path / "run")
     assert "of 12 trajectories are unscored, the first: the judge failed: http" in caplog.text

@@ -9,6 +9,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def asking_bar(step: str, total: int, ledger: "Ledger") -> Iterator[Callable[[object], None]]:
     """A bar with the time to go and what was spent; called with whatever is done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar(*columns) as bar:
         task = bar.add_task(step, total=total)
 
         def advance(done: object) -> None:
@@ -42,10 +43,16 @@ def reading_bar(step: str, total: int | None = None) -> Iterator[Callable[[int],
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(show_speed=True))
     times = (TimeElapsedColumn(), *(() if total is None else (TimeRemainingColumn(),)))
-    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
+    with _bar(*columns, *times) as bar:
         task = bar.add_task(step, total=total)
 
         def tell(done: int) -> None:
             bar.update(task, completed=done, description=f"{step} {done:,} rows")
 
         yield tell
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    """A bar on the terminal that is gone when it is done; nothing where nobody looks."""
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
