@@ -22,9 +22,9 @@ def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: 
     """Figures of everything that was sampled in a step, thrown away or not.
 
     groups/drawn, groups/<kind>; rollouts/sampled, /trained (have a loss), /masked (would have, but `mask_cut` or
-    `mask_malformed` leaves them out), /unscored, /failed (the policy did); reward/<part>: mean where it is known;
-    family/<name>/accuracy, /calls (share of trajectories with a call); stop/<reason>: shares; and those of
-    `monitors.measure`.
+    `mask_malformed` leaves them out), /unscored, /failed (the policy did); reward/<part> and family/<name>/accuracy:
+    means where they are known, without those that failed; family/<name>/calls (share of trajectories with a call);
+    stop/<reason>: shares; and those of `monitors.measure`.
     """
     everything = [trajectory for group in groups for trajectory in group.trajectories]
     kinds = Counter(group.kind for group in groups)
@@ -40,12 +40,13 @@ def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: 
     figures["rollouts/trained"] = trained
     figures["rollouts/masked"] = usable - trained
     figures["rollouts/unscored"] = sum("total" not in trajectory.reward for trajectory in everything)
-    figures["rollouts/failed"] = sum(t.stop_reason is StopReason.POLICY_ERROR for t in everything)
-    for part in sorted({part for trajectory in everything for part in trajectory.reward}):
-        figures[f"reward/{part}"] = statistics.fmean(t.reward[part] for t in everything if part in t.reward)
+    compared = [trajectory for trajectory in everything if trajectory.stop_reason is not StopReason.POLICY_ERROR]
+    figures["rollouts/failed"] = len(everything) - len(compared)
+    for part in sorted({part for trajectory in compared for part in trajectory.reward}):
+        figures[f"reward/{part}"] = statistics.fmean(t.reward[part] for t in compared if part in t.reward)
     for family in sorted({t.question.family for t in everything if t.question.family}):
         of_it = [trajectory for trajectory in everything if trajectory.question.family == family]
-        known = [trajectory.reward["accuracy"] for trajectory in of_it if "accuracy" in trajectory.reward]
+        known = [t.reward["accuracy"] for t in compared if t.question.family == family and "accuracy" in t.reward]
         if known:
             figures[f"family/{family}/accuracy"] = statistics.fmean(known)
         figures[f"family/{family}/calls"] = statistics.fmean(
