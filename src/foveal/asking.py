@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from aiolimiter import AsyncLimiter
-
 from foveal.agent import Agent
 from foveal.config import Limits, Sampling
 from foveal.policy.base import Policy
@@ -103,7 +101,6 @@ class Asked:
     """Puts the reward onto a trajectory."""
     ledger: Ledger | None = None
     """Where the replies of an endpoint are kept; None for a model on this machine."""
-    limiter: AsyncLimiter | None = None
     scope: str = ""
     """Tells apart those who share a ledger, and may be the same model."""
     weights: str | None = None
@@ -116,7 +113,7 @@ class Asked:
         policy = self.policy
         if self.ledger is not None:
             scope = f"{self.scope}\0{attempt.id}" if self.scope else attempt.id
-            policy = PaidPolicy(policy, self.ledger, scope, self.limiter)
+            policy = PaidPolicy(policy, self.ledger, scope)
         sampling = Sampling(temperature=self.temperature, seed=seed_of(self.seed, self.policy, attempt.id))
         agent = Agent(policy, self.tools, self.profile, self.limits, sampling)
         question = await asyncio.to_thread(attempt.open, images)

@@ -184,7 +184,7 @@ def world(data, tmp_path):
 
         def who(self, model, judge=None):
             tools = Tools(code=self.shell, text=self.search, searched=self.searched)
-            return Who(model, tools, "a test", FOVEAL, FOVEAL, judge, None, None)
+            return Who(model, tools, "a test", FOVEAL, FOVEAL, judge, None)
 
         def __call__(self, model, judge=None, **changes):
             settings = BenchSettings.model_validate({"policy": "p", "data": data, "concurrency": 2, **changes})

@@ -123,10 +123,10 @@ def test_every_post_takes_a_slot_of_the_limiter_and_takes_it_last(raw_endpoint, 
             slots.append((len(endpoint.requests), endpoint.at_once))
 
     async def client(url: str) -> None:
-        shared, limiter = connect(url, max_concurrency=1), Slots(1)
+        shared = connect(url, max_concurrency=1, limiter=Slots(1))
 
         async def one() -> None:
-            conversation = shared.open(ImageStore(), Sampling(), limiter)
+            conversation = shared.open(ImageStore(), Sampling())
             await conversation.generate(5, ())
             await conversation.close()
 

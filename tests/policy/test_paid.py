@@ -237,10 +237,10 @@ def endpoint(connect):
 
 def test_a_limiter_holds_requests_back_but_not_what_is_known(ledger, endpoint, on_a_clock):
     async def run():
-        book, limiter, (policy, times) = ledger(), AsyncLimiter(1, 60), endpoint()
+        book, (policy, times) = ledger(), endpoint(limiter=AsyncLimiter(1, 60))
         for _ in range(2):
-            assert await talk(PaidPolicy(policy, book, "t", limiter), "a") == ["reply 1"]
-        await talk(PaidPolicy(policy, book, "u", limiter), "a")
+            assert await talk(PaidPolicy(policy, book, "t"), "a") == ["reply 1"]
+        await talk(PaidPolicy(policy, book, "u"), "a")
         assert times == [0, pytest.approx(60)]
 
     on_a_clock(run())
@@ -248,9 +248,9 @@ def test_a_limiter_holds_requests_back_but_not_what_is_known(ledger, endpoint, o
 
 def test_the_rate_is_held_however_many_requests_fail(ledger, endpoint, on_a_clock):
     async def run():
-        lot, book, limiter = random.Random(0), ledger(), AsyncLimiter(1, 1.0)
-        policy, times = endpoint(lambda number: 500 if lot.random() < 0.6 else 200)
-        talks = (talk(PaidPolicy(policy, book, str(number), limiter), "a") for number in range(20))
+        lot, book = random.Random(0), ledger()
+        policy, times = endpoint(lambda number: 500 if lot.random() < 0.6 else 200, limiter=AsyncLimiter(1, 1.0))
+        talks = (talk(PaidPolicy(policy, book, str(number)), "a") for number in range(20))
         ends = await asyncio.gather(*talks, return_exceptions=True)
         return times, book.spent.calls, sum(isinstance(end, PolicyError) for end in ends)
 
@@ -262,12 +262,13 @@ def test_the_rate_is_held_however_many_requests_fail(ledger, endpoint, on_a_cloc
 
 def test_who_is_cancelled_while_waiting_gives_slot_place_and_room_back(ledger, endpoint, on_a_clock):
     async def run():
-        book, limiter, (policy, times) = ledger(Ceiling(calls=2)), AsyncLimiter(1, 60), endpoint(max_concurrency=1)
-        await talk(PaidPolicy(policy, book, "first", limiter), "a")
+        book, limiter = ledger(Ceiling(calls=2)), AsyncLimiter(1, 60)
+        policy, times = endpoint(max_concurrency=1, limiter=limiter)
+        await talk(PaidPolicy(policy, book, "first"), "a")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(talk(PaidPolicy(policy, book, "cancelled", limiter), "a"), 10)
+            await asyncio.wait_for(talk(PaidPolicy(policy, book, "cancelled"), "a"), 10)
         assert asyncio.get_running_loop().time() == pytest.approx(10)
-        await talk(PaidPolicy(policy, book, "last", limiter), "a")
+        await talk(PaidPolicy(policy, book, "last"), "a")
         assert times == [0, pytest.approx(60)] and book.spent.calls == 2
 
     on_a_clock(run())
@@ -275,11 +276,11 @@ def test_who_is_cancelled_while_waiting_gives_slot_place_and_room_back(ledger, e
 
 def test_who_waits_for_room_has_no_slot(ledger, endpoint, on_a_clock):
     async def run():
-        book, limiter, (policy, times) = ledger(Ceiling(calls=2)), AsyncLimiter(1, 60), endpoint()
+        book, (policy, times) = ledger(Ceiling(calls=2)), endpoint(limiter=AsyncLimiter(1, 60))
         async with book.reserve("teacher", 0, 0), book.reserve("teacher", 0, 0):
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(talk(PaidPolicy(policy, book, "cancelled", limiter), "a"), 10)
-        await talk(PaidPolicy(policy, book, "last", limiter), "a")
+                await asyncio.wait_for(talk(PaidPolicy(policy, book, "cancelled"), "a"), 10)
+        await talk(PaidPolicy(policy, book, "last"), "a")
         assert times == [pytest.approx(10)]
 
     on_a_clock(run())

@@ -22,8 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from aiolimiter import AsyncLimiter
-
 from foveal.asking import Asked, Attempt, Progress, each, make
 from foveal.bench.benchmark import Benchmark
 from foveal.bench.blank import BlankTools
@@ -77,7 +75,6 @@ class Who(NamedTuple):
     judge: Judge | None
     ledger: Ledger | None
     """None for a model on this machine."""
-    limiter: AsyncLimiter | None
 
 
 class Failure(Record):
@@ -292,7 +289,6 @@ async def _ask(
         seed=settings.seed,
         score=scorer(benchmark, who.judge),
         ledger=who.ledger,
-        limiter=who.limiter,
         failed=infrastructure,
     )
     progress = Progress()

@@ -219,13 +219,12 @@ async def _ask(
     from foveal.bench.opening import bare_profile, open_offered
     from foveal.bench.run import LEDGER, Who, count_left, modes
     from foveal.bench.run import run as run_benchmark
-    from foveal.curate.asked import open_asked, open_limiter, open_profile
+    from foveal.curate.asked import open_asked, open_profile
     from foveal.policy.paid import Ledger
     from foveal.reward.judge import open_judge
 
-    limiter = open_limiter(settings, settings.limits)
     with console.status("opening the model"):
-        policy = open_asked(settings)
+        policy = open_asked(settings, settings.limits)
         opened = open_offered(benchmark, settings.tools, settings.concurrency)
     judge = None
     if settings.judge is not None and benchmark.judge:
@@ -240,7 +239,6 @@ async def _ask(
             bare=bare_profile(settings),
             judge=judge,
             ledger=ledger if is_endpoint(settings.policy) else None,
-            limiter=limiter,
         )
         left = count_left(folder, settings, questions, modes(settings, opened.tools))
         async with opened.sandbox or contextlib.nullcontext():

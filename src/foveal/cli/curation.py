@@ -96,7 +96,7 @@ def run_sampling(
     if who is None:
         raise ConfigError(f"step {step} needs a student", 'add [student] with policy = "..."')
     samples: int = getattr(chosen, step).samples
-    policy, run = open_asked(who), curation.run(step)
+    policy, run = open_asked(who, chosen.limits), curation.run(step)
 
     async def work() -> Figures:
         left = count_left(curation, step, questions, samples)
@@ -127,7 +127,7 @@ async def run_synthesis(curation: "Folder", chosen: CurateSettings, questions: "
     from foveal.curate.synthesis import SYNTHESIS, count_left, synthesize
     from foveal.policy.paid import Ledger
 
-    run, policies = curation.run(SYNTHESIS), {who.name: open_asked(who) for who in chosen.teachers}
+    run, policies = curation.run(SYNTHESIS), {who.name: open_asked(who, chosen.limits) for who in chosen.teachers}
     prices = {policies[who.name].name: who.price for who in chosen.teachers}
     for who in chosen.teachers:
         if who.price != prices[model := policies[who.name].name]:
@@ -190,13 +190,12 @@ async def _asked(
     """Somebody to ask, with tools that are closed behind him."""
     from foveal.asking import Asked
     from foveal.bench.scores import infrastructure
-    from foveal.curate.asked import open_limiter, open_profile
+    from foveal.curate.asked import open_profile
     from foveal.policy.tower import Tower
     from foveal.policy.weights import checkpoint_digest
     from foveal.tools.opening import OpenedTools, open_tools
     from foveal.tools.session import Tools
 
-    limiter = open_limiter(who, chosen.limits)
     opened = open_tools(chosen.tools, who.concurrency, Tower) if tools else OpenedTools(Tools(), None)
     try:
         if opened.sandbox is not None:
@@ -212,7 +211,6 @@ async def _asked(
             score=_scorer(chosen, run),
             ledger=ledger if is_endpoint(who.policy) else None,
             weights=None if is_endpoint(who.policy) else checkpoint_digest(Path(who.policy)),
-            limiter=limiter,
             failed=infrastructure,  # what is down or slow says nothing about the question
         )
     finally:

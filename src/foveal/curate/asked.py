@@ -14,20 +14,26 @@ from foveal.policy.opening import api_key, is_endpoint, only_model, open_policy
 from foveal.protocol import Profile, load_profile
 
 
-def open_asked(who: AskedSettings) -> Policy:
+def open_asked(who: AskedSettings, limits: Limits) -> Policy:
     """The model of the settings.
 
+    Args:
+        who: Names it, and says how often it may be asked.
+        limits: Of a trajectory: what it waits for others is part of its time.
+
     Raises:
-        ConfigError: The environment variable of its key is not set, or the endpoint serves several models.
+        ConfigError: The environment variable of its key is not set, the endpoint serves several models, or the
+            trajectories would use up their time waiting for one another.
         InputError: There is no such folder, or the endpoint does not answer.
     """
     if who.key is not None and not os.environ.get(who.key):
         raise ConfigError(f"the environment variable {who.key} is not set", "export it, or correct key")
     if not is_endpoint(who.policy):
         return open_policy(who.policy, who.model, who.concurrency)
+    limiter = _limiter(who, limits)
     key = os.environ[who.key] if who.key is not None else api_key()
     model = who.model or only_model(who.policy, key)
-    return OpenAIPolicy(who.policy, model, key, timeout=who.timeout, max_concurrency=who.concurrency)
+    return OpenAIPolicy(who.policy, model, key, timeout=who.timeout, max_concurrency=who.concurrency, limiter=limiter)
 
 
 def open_profile(prompt: PromptSettings) -> Profile:
@@ -40,16 +46,8 @@ def open_profile(prompt: PromptSettings) -> Profile:
     return dataclasses.replace(profile, thumbnails=prompt.thumbnails)
 
 
-def open_limiter(who: AskedSettings, limits: Limits) -> AsyncLimiter | None:
-    """Holds back requests as the settings say; None holds none.
-
-    Args:
-        who: Says how many requests may be sent, and how many trajectories share them.
-        limits: Of a trajectory: what it waits for others is part of its time.
-
-    Raises:
-        ConfigError: The trajectories would use up their time waiting for one another.
-    """
+def _limiter(who: AskedSettings, limits: Limits) -> AsyncLimiter | None:
+    """Holds back requests as the settings say; None holds none."""
     if (rate := who.requests_per_minute) is None:
         return None
     if who.concurrency * limits.max_turns * 60 / rate > limits.wall_seconds:

@@ -185,7 +185,7 @@ class _Shared:
         self._profile = open_profile(settings.prompt) if offered else bare_profile(settings)
         # An endpoint takes what inspect sends it; a checkpoint here keeps its own, smaller number in memory.
         at_once = {"concurrency": SESSIONS} if is_endpoint(settings.policy) else {}
-        self._policy = None if of_inspect else open_asked(settings.model_copy(update=at_once))
+        self._policy = None if of_inspect else open_asked(settings.model_copy(update=at_once), settings.limits)
         self._users = 0
 
     def agent(self, trajectory: str) -> Agent:

@@ -90,6 +90,7 @@ class OpenAIPolicy:
         max_concurrency: Requests in flight at a time.
         backoff: Seconds before the first retry; doubled for each further one.
         transport: Another httpx transport, to call an app in the same process or to record.
+        limiter: Holds requests back, further tries among them; None holds none.
 
     Raises:
         ConfigError: `base_url` is no http or https address.
@@ -105,6 +106,7 @@ class OpenAIPolicy:
         max_concurrency: int = 32,
         backoff: float = 0.5,
         transport: httpx.AsyncBaseTransport | None = None,
+        limiter: AsyncLimiter | None = None,
     ):
         try:
             url = httpx.URL(base_url)
@@ -124,23 +126,18 @@ class OpenAIPolicy:
         self._max_concurrency = max_concurrency
         self._backoff = backoff
         self._transport = transport
+        self._limiter = limiter
         self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         self._unsupported: set[str] = set()
 
-    def open(self, images: ImageStore, sampling: Sampling, limiter: AsyncLimiter | None = None) -> "OpenAIConversation":
-        """Start a conversation. Nothing is sent before its first turn.
-
-        Args:
-            images: Holds the pictures of its messages.
-            sampling: How tokens are drawn.
-            limiter: Holds requests back, further tries among them; None holds none.
-        """
+    def open(self, images: ImageStore, sampling: Sampling) -> "OpenAIConversation":
+        """Start a conversation. Nothing is sent before its first turn."""
         options: dict[str, Any] = {"temperature": sampling.temperature}
         if sampling.top_p < 1:
             options["top_p"] = sampling.top_p
         if sampling.temperature > 0:
             options["seed"] = sampling.seed
-        return OpenAIConversation(self, images, options, limiter)
+        return OpenAIConversation(self, images, options)
 
     def hold(self) -> _Client:
         """The HTTP client of the running event loop, kept open until `release`."""
@@ -173,7 +170,6 @@ class OpenAIPolicy:
         options: dict[str, Any],
         max_tokens: int,
         stop: Sequence[str],
-        limiter: AsyncLimiter | None,
     ) -> _Reply:
         """One chat completion, retried while there is hope. Every try takes a slot of the limiter.
 
@@ -189,7 +185,7 @@ class OpenAIPolicy:
             wait = None
             try:
                 # The slot last: who had one and then waited for a free connection would post together with others.
-                async with client.free, limiter or contextlib.nullcontext(), asyncio.timeout(self._timeout):
+                async with client.free, self._limiter or contextlib.nullcontext(), asyncio.timeout(self._timeout):
                     response = await client.http.post(self.url, json=body)  # the client's time-out is one of each read
             except (httpx.RequestError, TimeoutError) as error:
                 failure = f"{type(error).__name__} {error}".strip()
@@ -280,11 +276,10 @@ def _host_and_path(rest: str) -> str:
 class OpenAIConversation:
     """One trajectory's messages. Made by `OpenAIPolicy.open`."""
 
-    def __init__(self, policy: OpenAIPolicy, images: ImageStore, options: dict[str, Any], limiter: AsyncLimiter | None):
+    def __init__(self, policy: OpenAIPolicy, images: ImageStore, options: dict[str, Any]):
         self._policy = policy
         self._images = images
         self._options = options
-        self._limiter = limiter
         self._messages: list[dict[str, Any]] = []
         self._client: _Client | None = None
 
@@ -322,9 +317,7 @@ class OpenAIConversation:
         """
         if self._client is None:
             self._client = self._policy.hold()
-        reply = await self._policy.complete(
-            self._client, self._messages, self._options, max_tokens, stop, self._limiter
-        )
+        reply = await self._policy.complete(self._client, self._messages, self._options, max_tokens, stop)
         choice, usage = reply.choices[0], reply.usage or _Usage()
         text, said = choice.message.content or "", choice.message.reasoning_content or choice.message.reasoning
         if said:

@@ -20,13 +20,11 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aiolimiter import AsyncLimiter
 from pydantic import Field
 
 from foveal.config import Sampling, Settings
 from foveal.errors import ConfigError, InputError, PolicyError
 from foveal.policy.base import Conversation, Generation, Policy
-from foveal.policy.openai import OpenAIPolicy
 from foveal.trajectory import ImagePart, ImageStore, Message, TextPart, Tokens
 
 _SCHEMA = """
@@ -273,17 +271,16 @@ class PaidPolicy:
         policy: One that does not give token ids: an endpoint.
         ledger: Where they are kept.
         scope: Tells apart what is asked in the same words: the id of the trajectory.
-        limiter: Holds requests to an endpoint back, further tries among them; None holds none.
     """
 
-    def __init__(self, policy: Policy, ledger: Ledger, scope: str, limiter: AsyncLimiter | None = None):
+    def __init__(self, policy: Policy, ledger: Ledger, scope: str):
         self.name = policy.name
-        self._policy, self._ledger, self._scope, self._limiter = policy, ledger, scope, limiter
+        self._policy, self._ledger, self._scope = policy, ledger, scope
 
     def open(self, images: ImageStore, sampling: Sampling) -> "PaidConversation":
         """Start a conversation. Nothing is sent before its first reply that is not in the ledger."""
         begin = f"{self._scope}\0{self.name}\0{sampling.model_dump_json()}"
-        return PaidConversation(self._policy, self._ledger, begin, self._limiter, images, sampling)
+        return PaidConversation(self._policy, self._ledger, begin, images, sampling)
 
 
 class PaidConversation:
@@ -294,11 +291,10 @@ class PaidConversation:
         policy: Policy,
         ledger: Ledger,
         begin: str,
-        limiter: AsyncLimiter | None,
         images: ImageStore,
         sampling: Sampling,
     ):
-        self._policy, self._ledger, self._limiter = policy, ledger, limiter
+        self._policy, self._ledger = policy, ledger
         self._images, self._sampling = images, sampling
         self._hash = hashlib.sha256(begin.encode())
         self._messages: list[Message] = []
@@ -349,17 +345,11 @@ class PaidConversation:
 
     async def _ask(self, max_tokens: int, stop: Sequence[str]) -> Generation:
         if self._inner is None:
-            self._inner = self._open()
+            self._inner = self._policy.open(self._images, self._sampling)
         for message in self._messages[self._told :]:
             await self._inner.append(message)
         self._told = len(self._messages)
         return await self._inner.generate(max_tokens, stop)
-
-    def _open(self) -> Conversation:
-        # Only who sends the requests knows how many one reply takes.
-        if isinstance(self._policy, OpenAIPolicy):
-            return self._policy.open(self._images, self._sampling, self._limiter)
-        return self._policy.open(self._images, self._sampling)
 
     def tokens(self) -> Tokens | None:
         """None: endpoints do not give token ids."""
