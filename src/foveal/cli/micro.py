@@ -65,7 +65,7 @@ def sft(
     json_file: JsonFile = None,
     settings: Annotated[ColdStartSettings, Flat] | None = None,
 ) -> None:
-    """Cold start: let the teacher answer training questions with the real tools, and learn what it got right.
+    """Cold start: let two teachers answer training questions with the real tools, and learn what they got right.
 
     Args:
         run: Folder of the run; the checkpoint ends up in RUN/sft.

@@ -1,4 +1,4 @@
-"""Cold start of the micro model: the teacher's trajectories, then `train.sft` on them.
+"""Cold start of the micro model: the teachers' trajectories, then `train.sft` on them.
 
 Vision tower and projector stay frozen, as in the official recipe.
 """
