@@ -237,7 +237,10 @@ def sets(folder: Path) -> dict[str, float]:
     curation = Folder(folder / "set")
     solved = (Passes(id=one.row.id, samples=8, right=4) for one in curation.questions())
     curation.write_verdicts("benefit", solved)
-    found = split(curation, CurateSettings(skip=("difficulty",), split=SplitSettings(held_out=0.05)))
+    settings = CurateSettings(
+        benchmarks=(folder / "benchmark",), skip=("difficulty",), split=SplitSettings(held_out=0.05)
+    )
+    found = split(curation, settings)
     return {"train": found.rl["train"], "held_out": found.rl["held_out"]}
 
 
