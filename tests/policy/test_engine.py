@@ -7,7 +7,7 @@ import torch
 
 from foveal.config import Sampling
 from foveal.errors import PolicyError
-from foveal.policy.cache import common_prefix
+from foveal.policy.cache import MOST_GROWTH, Cache, common_prefix
 from foveal.policy.transformers import TransformersPolicy
 
 GREEDY, FREE = Sampling(temperature=0), Sampling(temperature=1.0, seed=3)
@@ -180,6 +180,58 @@ def test_a_failure_while_decoding_reaches_every_waiting_conversation(policy, sto
     assert "max_batch" in errors[0].fix
     handle.remove()
     assert gap(policy, asyncio.run(talk(policy, store, [message("user", "0")]))) < 1e-4
+
+
+def test_a_slot_too_long_for_the_memory_fails_its_turn_alone(policy, store, message, gap):
+    def full(*_):
+        if policy._engine._cache._capacity > 600:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    handle = policy.model.get_decoder().register_forward_hook(full)
+    with pytest.raises(PolicyError, match="out of GPU memory"):
+        asyncio.run(talk(policy, store, [message("user", "word " * 700)]))
+    assert gap(policy, asyncio.run(talk(policy, store, [message("user", "0")]))) < 1e-4
+    handle.remove()
+
+
+def test_the_memory_of_the_cache_can_be_given_back_between_turns(policy, store, message, gap):
+    async def run():
+        conversation = await talk(policy, store, [message("user", "one")])
+        policy.clear()
+        assert not policy._engine._cache._keys and not policy._engine._cache._values
+        await conversation.append(message("user", "two"))
+        await conversation.generate(5, ())
+        return conversation
+
+    assert gap(policy, asyncio.run(run())) < 1e-4
+
+
+def test_slots_grow_by_as_much_again_but_not_without_end():
+    cache, sizes = Cache(2), []
+    for tokens in (512, 513, 6000, 6001, 20_000):
+        cache.aim(0, [tokens], torch.device("cpu"))
+        cache.update(torch.zeros(1, 1, tokens, 1), torch.zeros(1, 1, tokens, 1), 0)
+        sizes.append(cache._keys[0].shape[2] - 1)
+    assert sizes == [512, 1024, 6000, 6000 + MOST_GROWTH, 20_000]
+
+
+def test_a_failure_while_seats_are_given_leaves_nobody_waiting(policy, store, message):
+    seat, calls = policy._engine._cache.seat, []
+
+    def fail_once(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise RuntimeError("once")
+        return seat(*args)
+
+    policy._engine._cache.seat = fail_once
+
+    async def run():
+        same = [talk(policy, store, [message("user", "same")]) for _ in range(2)]
+        tasks = [*same, talk(policy, store, [message("user", "other")])]
+        return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
+
+    assert sum(isinstance(one, RuntimeError) for one in asyncio.run(run())) <= 2
 
 
 def test_common_prefix():

@@ -125,6 +125,15 @@ def test_thinking_that_came_apart_is_put_back(raw_endpoint, said, generate):
         assert found.text == "<think>hm</think>\n<answer>4</answer>"
 
 
+def test_a_stop_string_that_the_thinking_mentions_ends_nothing(raw_endpoint, said, generate):
+    thought = "The answer must stand in <answer></answer>. It is 4."
+    for reason in ("stop", "length"):
+        found = generate(raw_endpoint([said("<answer>4</answer>", reason, reasoning_content=thought)]))
+        assert (found.text, found.finish) == (f"<think>{thought}</think>\n<answer>4</answer>", "stop")
+    cut = generate(raw_endpoint([said("", "length", reasoning_content=thought)]))
+    assert cut.finish == "length"
+
+
 def test_empty_content_is_an_empty_turn(raw_endpoint, said, generate):
     assert generate(raw_endpoint([said(None)])).text == ""
 

@@ -191,6 +191,24 @@ def test_endpoints_that_refuse_classic_fields_are_asked_in_their_way(raw_endpoin
     assert last["max_completion_tokens"] == 50 and "max_tokens" not in last and "stop" not in last
 
 
+def test_requests_that_are_refused_together_are_all_asked_in_the_other_way(raw_endpoint, said, connect):
+    refused = error(400, "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.")
+    endpoint = raw_endpoint([refused] * 4 + [said("x")], slow=0.05)
+
+    async def client(url: str) -> None:
+        shared = connect(url)
+
+        async def one() -> None:
+            conversation = shared.open(ImageStore(), Sampling())
+            await conversation.generate(5, ())
+            await conversation.close()
+
+        await asyncio.gather(*(one() for _ in range(4)))
+
+    endpoint.play(client)
+    assert [("max_tokens" in body) for body in endpoint.requests] == [True] * 4 + [False] * 4
+
+
 def test_not_more_requests_at_once_than_allowed(raw_endpoint, said, connect):
     endpoint = raw_endpoint([said("x")], slow=0.02)
 

@@ -26,6 +26,14 @@ def test_the_search_penalty_is_taken_once_from_right_answers(trajectory, cell, s
     assert search_penalty(trajectory("4", "4", turns=[cell()]), 1.0) == 0.0
 
 
+def test_a_search_that_went_nowhere_costs_nothing(trajectory):
+    call, found = ToolCall(tool="search"), {}
+    for kind in ("arguments", "unknown_tool", "limit", "search"):
+        told = Observation(tool="search", error=ToolError(kind=kind, message="no"))
+        found[kind] = search_penalty(trajectory("4", "4", turns=[Turn(text="x", call=call, observation=told)]), 1.0)
+    assert found == {"arguments": 0.0, "unknown_tool": 0.0, "limit": 0.0, "search": -1.0}
+
+
 def test_execution_is_the_share_of_cells_that_ran(trajectory, cell, search):
     assert execution(trajectory("4", turns=[cell(), cell("error"), cell("timeout"), cell("died")])) == 0.25
     assert execution(trajectory("4", turns=[cell(), search])) == 1.0

@@ -10,6 +10,8 @@ import torch
 
 FIRST_CAPACITY = 512
 """Tokens a slot holds to begin with; it doubles when a conversation outgrows it."""
+MOST_GROWTH = 4096
+"""Tokens that it grows by at most beyond what is needed: every slot grows with the one that needs it."""
 
 
 @dataclass(eq=False)
@@ -40,8 +42,8 @@ class Cache:
         self._places = torch.zeros(0, 0)
 
     def clear(self) -> None:
-        """Forget all content; owners keep their slots."""
-        self._keys, self._values = [], []
+        """Forget all content and give its memory back; owners keep their slots."""
+        self._keys, self._values, self._capacity = [], [], FIRST_CAPACITY
         for slot in self.slots:
             slot.content = []
 
@@ -127,7 +129,7 @@ class Cache:
         """Make room for so many tokens a slot."""
         if tokens <= self._capacity:
             return
-        self._capacity = max(tokens, 2 * self._capacity)
+        self._capacity = max(tokens, self._capacity + min(self._capacity, MOST_GROWTH))
         for tensors in (self._keys, self._values):
             for layer, old in enumerate(tensors):
                 slots, heads, _, size = old.shape

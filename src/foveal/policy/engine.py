@@ -89,6 +89,10 @@ class Engine:
         """Let go of a conversation's slot."""
         self._released.append(owner)
 
+    def clear(self) -> None:
+        """Give the memory of the cache back, once what is being written is whole; later turns compute theirs anew."""
+        self._worker.submit(self._cache.clear).result()
+
     def _work(self) -> None:
         """Write until nothing is left to be written; called in the worker thread at least once for every request."""
         while self._waiting or self._busy:
@@ -111,28 +115,35 @@ class Engine:
             self._check_weights()
         while self._released:
             self._cache.release(self._released.popleft())
-        seated: list[tuple[Request, Slot, list[int]]] = []
-        twins: list[Request] = []
-        for _ in range(len(self._waiting)):
-            if len(self._busy) + len(seated) == len(self._cache.slots):
-                break
-            request = self._waiting.popleft()
-            if request.done.cancelled():
-                continue
-            content = self._content(request)
-            if any(content == other for _, _, other in seated):
-                twins.append(request)
-                continue
-            admitted.append(request)
-            taken = len(self._busy), [slot for _, slot, _ in seated]
-            seated.append((request, self._cache.seat(request.owner, content, *taken), content))
-        self._waiting.extendleft(reversed(twins))
+        seated = self._seat(admitted)
         seated.sort(key=lambda seat: len(seat[2]) - len(seat[1].content))
         while seated:
             longest = [len(content) - len(slot.content) for _, slot, content in seated]
             fitting = sum((n + 1) * length <= PREFILL_TOKENS for n, length in enumerate(longest))
             group, seated = seated[: max(fitting, 1)], seated[max(fitting, 1) :]
             self._prefill([request for request, _, _ in group], [slot for _, slot, _ in group])
+
+    def _seat(self, admitted: list[Request]) -> list[tuple[Request, Slot, list[int]]]:
+        """Slots for waiting requests, and the contents of their contexts."""
+        seated: list[tuple[Request, Slot, list[int]]] = []
+        twins: list[Request] = []
+        try:
+            for _ in range(len(self._waiting)):
+                if len(self._busy) + len(seated) == len(self._cache.slots):
+                    break
+                request = self._waiting.popleft()
+                if request.done.cancelled():
+                    continue
+                admitted.append(request)
+                content = self._content(request)
+                if any(content == other for _, _, other in seated):
+                    twins.append(admitted.pop())
+                    continue
+                taken = len(self._busy), [slot for _, slot, _ in seated]
+                seated.append((request, self._cache.seat(request.owner, content, *taken), content))
+        finally:  # whatever happens to the first, they wait on
+            self._waiting.extendleft(reversed(twins))
+        return seated
 
     def _content(self, request: Request) -> list[int]:
         """The context's ids, with pads replaced by a number for their picture: equal where keys and values are."""

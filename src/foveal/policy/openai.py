@@ -196,7 +196,7 @@ class OpenAIPolicy:
                     except ValueError:  # no JSON, or another one: pydantic's ValidationError is a ValueError
                         wait = retry_after(response)
                         failure = f"HTTP 200 without a completion: {self._message(response)}"
-                elif field := self._newly_unsupported(response):
+                elif field := self._unsupported_field(response, body):
                     self._unsupported.add(field)
                     continue
                 elif _may_pass(response):
@@ -216,12 +216,15 @@ class OpenAIPolicy:
             log.warning("%s: %s; trying again in %.1f s", self.url, failure, wait)
             await asyncio.sleep(wait)
 
-    def _newly_unsupported(self, response: httpx.Response) -> str | None:
-        """Newer OpenAI models refuse `max_tokens` and `stop`; both can be said or done in another way."""
+    def _unsupported_field(self, response: httpx.Response, body: dict[str, Any]) -> str | None:
+        """Newer OpenAI models refuse `max_tokens` and `stop`; both can be said or done in another way.
+
+        What this request sent counts, not what is known by now: others under way may have been refused before.
+        """
         if response.status_code != 400 or not (match := _UNSUPPORTED.search(self._message(response))):
             return None
         field = match[1].lower()
-        return None if field in self._unsupported else field
+        return field if field in body else None
 
     def _refuse(self, response: httpx.Response) -> NoReturn:
         """Raise the error of a reply that will not get better."""
@@ -320,10 +323,11 @@ class OpenAIConversation:
         reply = await self._policy.complete(self._client, self._messages, self._options, max_tokens, stop)
         choice, usage = reply.choices[0], reply.usage or _Usage()
         text, said = choice.message.content or "", choice.message.reasoning_content or choice.message.reasoning
-        if said:
-            text = f"<think>{said.strip()}</think>\n{text}"
         cut = choice.finish_reason == "length"
-        text = with_stop(text.encode(errors="replace").decode(), stop, cut, choice.stop_reason)
+        text = with_stop(text, stop, cut, choice.stop_reason)
+        if said:  # a stop string that the thinking only mentions ended nothing
+            text = f"<think>{said.strip()}</think>\n{text}"
+        text = text.encode(errors="replace").decode()
         self._messages.append({"role": "assistant", "content": text})
         finish: Literal["stop", "length"] = "length" if cut and not text.endswith(tuple(stop)) else "stop"
         return Generation(text, finish, usage.prompt_tokens, usage.completion_tokens)

@@ -115,6 +115,10 @@ class TransformersPolicy:
         """Start a conversation. Its random numbers follow from `sampling.seed` and the turn, nothing else."""
         return TransformersConversation(self._engine, self._pictures, images, sampling)
 
+    def clear(self) -> None:
+        """Give the memory of cached keys and values back, to train in it. Conversations can go on."""
+        self._engine.clear()
+
 
 class Pictures:
     """Pictures that conversations hold now. Rollouts of one question share its picture: it is opened once."""

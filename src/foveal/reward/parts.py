@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from foveal.trajectory import Trajectory
 
 SEARCHES = ("search", "image_search")
+NOT_SENT = ("arguments", "unknown_tool", "limit")
+"""Errors of a call that went nowhere."""
 
 
 def tool_bonus(trajectory: Trajectory, accuracy: float) -> float:
@@ -28,7 +30,7 @@ def search_penalty(trajectory: Trajectory, accuracy: float, families: Sequence[s
     With weight 0.08 beside 0.8 * accuracy this is `0.8 * acc * (1 - 0.1 * [searched])`.
 
     Source: the released DeepEyesV2 code (questions of its search set only), after MMSearch-R1. There any text in
-    <tool_call> counts; here a search that was sent off.
+    <tool_call> counts; here a search that was sent off, whatever came of it.
 
     Args:
         trajectory: What is scored.
@@ -37,10 +39,8 @@ def search_penalty(trajectory: Trajectory, accuracy: float, families: Sequence[s
     """
     if families and trajectory.question.family not in families:
         return 0.0
-    searched = any(
-        turn.call is not None and turn.call.tool in SEARCHES and turn.observation is not None
-        for turn in trajectory.turns
-    )
+    told = [turn.observation for turn in trajectory.turns if turn.call is not None and turn.call.tool in SEARCHES]
+    searched = any(one is not None and (one.error is None or one.error.kind not in NOT_SENT) for one in told)
     return -accuracy if searched else 0.0
 
 
