@@ -100,7 +100,7 @@ def measure(settings: RlSettings) -> dict[str, float]:
             if planned is None:  # the model said nothing
                 continue
             features = encode(model, encoder, ((ref, images) for ref in planned.refs))
-            gradient = gradients.of(load(Planned(planned, advantage), encoder, images, features))
+            gradient = gradients.of(load(Planned(planned, advantage), encoder, features))
             energies.append(float(gradient.square().sum()))
             broken.append(not well_formed(trajectory))
             for name, masks in MASKS.items():

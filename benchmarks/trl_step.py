@@ -27,7 +27,7 @@ from foveal.policy.transformers import no_progress_bars
 from foveal.train.advantage import has_loss
 from foveal.train.environment import Environment
 from foveal.train.rl_settings import RlSettings
-from foveal.trajectory import ImageRef, ImageStore, Trajectory
+from foveal.trajectory import ImageStore, Trajectory
 from lock_step import EnginePolicy, Job, LockStep, in_lock_step, make
 
 MICRO_BATCH = 8
@@ -139,18 +139,11 @@ class AgentGRPO(GRPOTrainer):
             prompt_ids.append(list(one.tokens.ids[:first]))
             completion_ids.append(list(one.tokens.ids[first:]))
             masks.append([number * trained for number in one.tokens.loss_mask[first:]])
-            pictures.append([self.images.get(ref) for ref in shown(one)])
+            pictures.append([self.images.get(ref) for ref in one.images])
         completions = [[{"role": "assistant", "content": one.turns[-1].text}] for one in self.trajectories]
         extra = {"total": [one.reward.get("total") for one in self.trajectories]}
         # All pictures count as those of tools: then TRL takes them as they are, wherever they stand.
         return prompt_ids, completion_ids, masks, completions, None, extra, pictures, pictures
-
-
-def shown(trajectory: Trajectory) -> list[ImageRef]:
-    """Pictures that the model saw, in order."""
-    opening = [ref for message in trajectory.prompt for ref in message.images]
-    parts = [part for turn in trajectory.turns for part in turn.observation_parts or ()]
-    return opening + [part.image for part in parts if part.type == "image"]
 
 
 class _Clock(TrainerCallback):

@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foveal import records
 from foveal.errors import RecordError
-from foveal.records import RunWriter, edit_run, read_run, scan_run
+from foveal.records import RunWriter, read_run, scan_run
 from foveal.trajectory import (
     CellResult,
     ImagePart,
@@ -286,60 +285,6 @@ def test_killed_writer_loses_at_most_the_unfinished_line(tmp_path):
         writer.write(trajectory(1))
     after = read_run(tmp_path)
     assert [t.id for t in after.trajectories] == [*map(str, ids), "t1"]
-
-
-def test_an_edited_run_keeps_every_line_that_was_not_read(tmp_path):
-    with RunWriter(tmp_path) as writer:
-        writer.write(trajectory(1))
-        writer.write(trajectory(2))
-    file = tmp_path / "trajectories.jsonl"
-    first, second = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(first + b"not a\rline\n" + second + b'{"torn')
-    with edit_run(tmp_path) as editor:
-        assert [t.id for t in editor.trajectories] == ["t1", "t2"]
-        assert editor.unreadable == 2
-        editor.replace([t.model_copy(update={"reward": {"accuracy": 1.0}}) for t in editor.trajectories])
-    lines = file.read_bytes().split(b"\n")
-    assert lines[1] == b"not a\rline" and lines[3] == b'{"torn'
-    assert [t.reward for t in read_run(tmp_path).trajectories] == [{"accuracy": 1.0}] * 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["trajectories.jsonl"]
-
-
-def test_a_run_cannot_be_edited_and_written_at_once(tmp_path):
-    with RunWriter(tmp_path) as writer:
-        writer.write(trajectory(1))
-        with pytest.raises(RecordError, match="another process is writing"), edit_run(tmp_path):
-            pass
-    with edit_run(tmp_path), pytest.raises(RecordError, match="another process is writing"):
-        RunWriter(tmp_path, resume=True)
-
-
-def test_a_lock_on_a_file_that_was_replaced_meanwhile_is_none(tmp_path):
-    with RunWriter(tmp_path) as writer:
-        writer.write(trajectory(1))
-    opened_before = os.open(tmp_path / "trajectories.jsonl", os.O_RDWR)
-    try:
-        with edit_run(tmp_path) as editor:
-            editor.replace([trajectory(2)])
-        # Whoever got this lock would write into a file that nobody reads.
-        with pytest.raises(RecordError, match="another process is writing"):
-            records._lock(opened_before, tmp_path / "trajectories.jsonl")
-    finally:
-        os.close(opened_before)
-    with RunWriter(tmp_path, resume=True) as writer:
-        writer.write(trajectory(3))
-    assert [t.id for t in read_run(tmp_path).trajectories] == ["t2", "t3"]
-
-
-def test_a_failed_edit_leaves_the_run_as_it_was(tmp_path):
-    with RunWriter(tmp_path) as writer:
-        writer.write(trajectory(1))
-    before = (tmp_path / "trajectories.jsonl").read_bytes()
-    with edit_run(tmp_path) as editor, pytest.raises(ValueError):
-        editor.replace([])
-    assert (tmp_path / "trajectories.jsonl").read_bytes() == before
-    with pytest.raises(RecordError, match="holds no run"), edit_run(tmp_path / "elsewhere"):
-        pass
 
 
 def test_a_scored_line_reads_as_before_the_field_unscored(tmp_path):

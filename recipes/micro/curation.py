@@ -189,8 +189,6 @@ class Shell:
     def train(self, name: str, command: str, run: str, **flags: Any) -> dict[str, Any]:
         """A training command, begun or gone on with."""
         begun = (self.folder / run / "settings.json").exists()
-        if not begun:
-            shutil.rmtree(self.folder / run, ignore_errors=True)  # it was killed before it had begun
         return self.once(name, command, run=run, **({"resume": True} if begun else {}), **flags)
 
 

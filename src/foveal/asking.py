@@ -55,9 +55,9 @@ class Attempt(NamedTuple):
         return f"{self.question}/{self.number}"
 
 
-def seed_of(seed: int, policy: Policy, trajectory: str) -> int:
+def seed_of(seed: int, who: str, trajectory: str) -> int:
     """The seed of an attempt, which follows from that of the settings, from who is asked, and from its id."""
-    digest = hashlib.sha256(f"{seed}\0{policy.name}\0{trajectory}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\0{who}\0{trajectory}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1  # some endpoints take 32 bits with a sign
 
 
@@ -114,7 +114,8 @@ class Asked:
         if self.ledger is not None:
             scope = f"{self.scope}\0{attempt.id}" if self.scope else attempt.id
             policy = PaidPolicy(policy, self.ledger, scope)
-        sampling = Sampling(temperature=self.temperature, seed=seed_of(self.seed, self.policy, attempt.id))
+        who = self.weights or self.policy.name  # the path to a checkpoint says nothing about it
+        sampling = Sampling(temperature=self.temperature, seed=seed_of(self.seed, who, attempt.id))
         agent = Agent(policy, self.tools, self.profile, self.limits, sampling)
         question = await asyncio.to_thread(attempt.open, images)
         return await self.score(await agent.run(question, images, trajectory_id=attempt.id))

@@ -4,9 +4,9 @@ Precedence: defaults < TOML file < flags.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -68,8 +68,30 @@ def _flag_value(text: str) -> Any:
 def _describe(where: tuple[int | str, ...], message: str, kind: type[Settings]) -> str:
     key = ".".join(str(part) for part in where)
     if message == "Extra inputs are not permitted":
-        return f"there is no setting {key} (there are: {', '.join(kind.model_fields)})"
+        return f"there is no setting {key} (there are: {', '.join(_table(kind, where[:-1]).model_fields)})"
     return f"{key}: {message}" if key else message
+
+
+def _table(kind: type[BaseModel], where: Sequence[int | str]) -> type[BaseModel]:
+    """The settings of a table within others.
+
+    Args:
+        kind: The outermost.
+        where: Keys on the way to it, and places in lists.
+    """
+    for name in where:
+        # What is no field is a place in a list, or a name that the user chose: its settings are those found already.
+        if name in kind.model_fields:
+            kind = _settings_in(kind.model_fields[str(name)].annotation) or kind
+    return kind
+
+
+def _settings_in(annotation: object) -> type[BaseModel] | None:
+    """The first settings that a type names: those of `tuple[X, ...]`, `X | None` or `dict[str, X]` are X."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_settings_in(inner) for inner in get_args(annotation))
+    return next((settings for settings in found if settings is not None), None)
 
 
 COLDEST = 1e-4
@@ -82,7 +104,7 @@ class Sampling(Settings):
     temperature: Annotated[float, AfterValidator(lambda value: value if value >= COLDEST else 0.0)] = Field(0.0, ge=0)
     """0 is greedy, and so is whatever lies below `COLDEST`."""
     top_p: float = Field(1.0, gt=0, le=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Of one conversation: the same words under the same seed are answered alike."""
 
 

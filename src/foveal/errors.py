@@ -77,3 +77,13 @@ class PolicyError(FovealError):
 
 class TrainingError(FovealError):
     """A training run or its data cannot go on."""
+
+
+def first_known(group: ExceptionGroup[Exception]) -> FovealError | None:
+    """The first error of a group of errors for users; None if any of them is a bug, whose traceback is needed."""
+    if group.split(FovealError)[1] is not None:
+        return None
+    first: Exception = group
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, FovealError) else None

@@ -7,12 +7,11 @@ a resumed writer moves the torn line aside. One process writes to a folder at a 
 
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import os
-import re
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +26,8 @@ FILE = "trajectories.jsonl"
 IMAGES = "images"
 TAIL = 2**20
 """Bytes that are read at a time to find the last line of a run."""
+BATCH = 64
+"""Trajectories that are held at a time while a run is written anew."""
 
 log = logging.getLogger(__name__)
 
@@ -209,50 +210,70 @@ def scan_run(folder: Path) -> Iterator[Trajectory]:
                 log.warning("%s: %s", path, broken)
 
 
+Change = Callable[[Sequence[Trajectory]], Awaitable[Sequence[Trajectory]]]
+"""Gives the trajectories that take the places of those of a batch; one that stays is given back itself."""
+
+
 class RunEditor:
-    """The trajectories of a run, to be replaced by others of the same length. Made by `edit_run`.
+    """A run that is written anew a batch at a time, for it may be too large to be held. Made by `edit_run`.
 
     Attributes:
-        trajectories: Every trajectory that can be read, in order.
-        unreadable: Lines that cannot; they stay as they are.
+        unreadable: Lines that the last draft has found to be no trajectory; they stay as they are.
     """
 
     def __init__(self, path: Path):
-        self._path = path
-        content = path.read_bytes()
-        self._lines = re.findall(rb"[^\n]*\n|[^\n]+", content)
-        self._numbers: list[int] = []
-        found = []
-        for number, line in enumerate(self._lines):
-            with contextlib.suppress(_Broken):
-                found.append(_parse_line(line.rstrip(b"\n"), path, number + 1))
-                self._numbers.append(number)
-        self.trajectories = tuple(found)
-        self.unreadable = len(self._lines) - len(found)
+        self._path, self._part = path, path.with_name(f".{path.name}.part")
+        self.unreadable = 0
 
-    def replace(self, trajectories: Sequence[Trajectory]) -> None:
-        """Put others in their places: the file is the old one until the new one is whole on the disk.
+    async def draft(self, change: Change) -> None:
+        """Write the run anew beside the old one, in the same order. A kill meanwhile leaves the old one as it was.
+
+        Args:
+            change: Called with one batch after the other.
 
         Raises:
-            RecordError: The folder cannot be written; the run is as it was.
+            RecordError: The folder cannot be written, or the run was written in a format version that this reader does
+                not know; the run is as it was.
         """
-        lines = list(self._lines)
-        for number, trajectory in zip(self._numbers, trajectories, strict=True):
-            lines[number] = trajectory.model_dump_json().encode() + b"\n"
-        temporary = None
+        self.unreadable = 0
         try:
-            handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".part-")
-            with os.fdopen(handle, "wb") as file:
-                os.fchmod(handle, self._path.stat().st_mode & 0o777)
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(self._path)
+            with self._path.open("rb") as old, self._part.open("wb") as new:
+                os.fchmod(new.fileno(), os.fstat(old.fileno()).st_mode & 0o777)
+                lines = enumerate(old, start=1)
+                while batch := list(itertools.islice(lines, BATCH)):
+                    new.writelines(await self._changed(batch, change))
+                new.flush()
+                os.fsync(new.fileno())
+        except OSError as error:
+            raise RecordError(f"{self._part} cannot be written: {error}", "make room on the disk") from error
+
+    async def _changed(self, batch: Sequence[tuple[int, bytes]], change: Change) -> list[bytes]:
+        lines, found = [line for _, line in batch], dict[int, Trajectory]()
+        for place, (number, line) in enumerate(batch):
+            try:
+                found[place] = _parse_line(line.rstrip(b"\n"), self._path, number)
+            except _Broken:
+                self.unreadable += 1
+        for (place, old), new in zip(found.items(), await change(tuple(found.values())), strict=True):
+            if new is not old:
+                lines[place] = new.model_dump_json().encode() + b"\n"
+        return lines
+
+    def commit(self) -> None:
+        """Put the draft in the place of the run; without it the run stays as it was.
+
+        Raises:
+            RecordError: The folder cannot be written.
+        """
+        try:
+            self._part.replace(self._path)
             sync(self._path.parent)
         except OSError as error:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
             raise RecordError(f"{self._path} cannot be written: {error}", "make room on the disk") from error
+
+    def discard(self) -> None:
+        """Take away a draft that was not put in the place of the run."""
+        self._part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -260,8 +281,7 @@ def edit_run(folder: Path) -> Iterator[RunEditor]:
     """Change what is written in a run; nobody else can write to it meanwhile.
 
     Raises:
-        RecordError: There is no run in `folder`, another process is writing to it, or it was written in a format
-            version that this reader does not know.
+        RecordError: There is no run in `folder`, or another process is writing to it.
     """
     path = folder / FILE
     try:
@@ -272,7 +292,11 @@ def edit_run(folder: Path) -> Iterator[RunEditor]:
         raise RecordError(f"{path} cannot be written: {error}") from error
     try:
         _lock(file, path)
-        yield RunEditor(path)
+        editor = RunEditor(path)
+        try:
+            yield editor
+        finally:
+            editor.discard()
     finally:
         os.close(file)
 

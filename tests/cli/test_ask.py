@@ -189,14 +189,15 @@ def test_mistakes_are_code_2_and_name_the_fix(foveal, endpoint, photo, tmp_path)
         ((photo, "Who?", "--policy", "nowhere"), {}, "there is no folder nowhere"),
         ((photo, "Who?", "--policy", "http://127.0.0.1:9/v1"), {}, "cannot be reached"),
         ((photo, "Who?", "--policy", server.url), wrong, "FOVEAL_API_KEY"),
-        ((photo, "Who?", "--policy", server.url), right, "choose one: --model NAME"),
+        ((photo, "Who?", "--policy", server.url), right, "name one of them as the model"),
         ((photo, "Who?", "--policy", server.url, "--model", "a", "--search", "x"), right, "foveal index build"),
         ((photo, "Who?", "--policy", server.url, "--model", "a", "--json", "no/x"), right, "no/x cannot be written"),
         ((photo, "Who?", "--policy", server.url, "--model", "a", "--dense", "x"), right, "--search DIR"),
         ((photo, "Who?", "--policy", server.url, "--model", "a", "--search", "exa", "--tower", "x"), right, "an index"),
-        ((photo, "Who?", "--policy", ".", "--model", "a"), {}, "leave --model out"),
+        ((photo, "Who?", "--policy", ".", "--model", "a"), {}, "leave the model out"),
         ((photo, "Who?", "--profile", "deepeyes-v2", "--policy", server.url), right, "system prompt"),
         ((photo, "Who?", "--max-turns", "0"), {}, "--max-turns"),
+        ((photo, "Who?", "--seed", "-1"), {}, "--seed"),
         ((photo, "Who?", "--polcy", "x"), {}, "--policy"),
     ):
         done = foveal("ask", *words, env=env)

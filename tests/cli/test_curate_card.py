@@ -107,6 +107,42 @@ def test_other_thresholds_need_other_sets(curate, tmp_path):
     assert curate("card", "--window.highest", "0.25")[1]["window.dropped.too easy with tools"] == 4
 
 
+def test_split_ends_with_code_1_where_questions_wait_and_takes_no_set_away(curate, tmp_path):
+    curate("add")
+    measure(tmp_path / "set")
+    code, figures, said = curate("split")
+    assert (code, figures["waiting"], figures["rl.train"]) == (0, 0, 4) and "wait:" not in said
+    rows = (tmp_path / "set" / "rl" / "train.jsonl").read_bytes()
+    code, figures, said = curate("split", "--difficulty.samples", "9")
+    assert (code, figures) == (2, {}) and "fix: run foveal curate difficulty" in said
+    assert (tmp_path / "set" / "rl" / "train.jsonl").read_bytes() == rows
+    (tmp_path / "set" / "verdicts" / "split.jsonl").unlink()
+    code, figures, said = curate("split", "--difficulty.samples", "9")
+    assert (code, figures["waiting"], figures["rl.train"]) == (1, 6, 0)
+    assert "6 questions wait: run foveal curate difficulty, and split again" in said
+    assert curate("split")[0] == 0, "it goes back as easily"
+    assert "cut anew: window.highest was 0.875, and is 0.5 now" in curate("split", "--window.highest", "0.5")[2]
+
+
+def test_a_licence_is_named_by_adding_again(curate, config, tmp_path):
+    text = config.read_text()
+    config.write_text(text.replace('licence = "CC0-1.0"\n', ""))
+    curate("add")
+    curate("card")
+    assert "**none named**" in (tmp_path / "set" / "README.md").read_text()
+    config.write_text(text)
+    assert curate("add")[0] == 0 and curate("card")[0] == 0
+    card = (tmp_path / "set" / "README.md").read_text()
+    assert "license:\n- cc0-1.0" in card and "none named" not in card
+
+
+def test_raw_files_without_rows_are_code_2(curate, tmp_path):
+    (tmp_path / "raw" / "rows.jsonl").write_text("")
+    code, figures, said = curate("add")
+    assert (code, figures) == (2, {}) and "source raw: there is no row in" in said and "fix: name files" in said
+    assert not (tmp_path / "set" / "sources.json").exists()
+
+
 def test_what_cannot_be_told_is_code_2(curate, tmp_path):
     code, _, said = curate("card")
     assert code == 2 and "holds no questions yet" in said

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 
 
@@ -22,6 +24,14 @@ def test_an_error_among_many_questions_at_once_is_told_like_any_other(tmp_path):
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == 2
     assert done.stderr.count("error:") == 1 and "no isolation for code" in done.stderr and "fix:" in done.stderr
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+@pytest.mark.parametrize("command", ["pretrain", "sft"])
+def test_a_seed_that_training_cannot_start_from_is_refused_before_any_work(foveal, tmp_path, command, seed):
+    done = foveal("micro", command, "run", "--seed", seed)
+    assert done.returncode == 2 and "seed" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_base_model_and_its_cold_start_by_command(foveal, tmp_path):

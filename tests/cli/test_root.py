@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from foveal.cli import COMMANDS
-from foveal.cli.common import explain, first_known, missing_package, plain, unusable_path
+from foveal.cli.common import explain, missing_package, plain, unusable_path
 from foveal.errors import ConfigError, FovealError, InputError, MissingDependency, RecordError, SandboxError
 
 HEAVY = ("torch", "transformers", "numpy", "PIL", "httpx", "pydantic", "rich.markdown")
@@ -85,12 +85,6 @@ def test_a_full_disk_is_the_users_to_mend():
 def test_exit_code_of_an_error(error, code, capsys):
     assert explain(error("it [b]broke[/b]", "mend it"), Console(stderr=True)) == code
     assert capsys.readouterr().err == "error: it [b]broke[/b]\n  fix: mend it\n"
-
-
-def test_a_group_of_errors_for_users_is_told_by_its_first_and_a_bug_is_not_hidden():
-    first, second = RecordError("the disk is full"), SandboxError("gone")
-    assert first_known(ExceptionGroup("", [ExceptionGroup("", [first]), second])) is first
-    assert first_known(ExceptionGroup("", [first, ExceptionGroup("", [KeyError("x")])])) is None
 
 
 def test_a_missing_optional_package_names_its_extra():

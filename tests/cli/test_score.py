@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,33 @@ def test_verdicts_of_a_scoring_that_failed_halfway_are_kept(foveal, run, endpoin
         assert connection.execute("select count(*) from verdicts").fetchone() == (1,)
     connection.close()
     assert sorted(map(str, rewards(run))) == ["0.0", "1.0", "1.0", "None"]
+
+
+def test_verdicts_beside_the_ledger_that_runs_share_are_found(foveal, run, endpoint, tmp_path):
+    server = endpoint(["Verdict: correct"] * 4)
+    judge = ("--judge.url", server.url, "--judge.model", "j")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "trajectories.jsonl").write_bytes((run / "trajectories.jsonl").read_bytes())
+    (tmp_path / "ledger.sqlite").touch()
+    for name in ("run", "other"):
+        assert foveal("score", name, *judge).returncode == 0
+    assert len(server.requests) == 2 and (tmp_path / "verdicts.sqlite").exists()
+    assert not (run / "verdicts.sqlite").exists()
+
+
+def test_a_long_run_is_not_held_in_memory(foveal, run):
+    file = run / "trajectories.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("".join(line.replace("<think>so", "<think>" + "so " * 30_000) + "\n" for line in lines * 100))
+    size = file.stat().st_size
+    tracemalloc.start()
+    try:
+        done = foveal("score", "run")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert done.returncode == 0 and most < 0.8 * size, (most, size)
+    assert rewards(run) == [1.0, 0.0, 0.0, 0.0] * 100
 
 
 def test_a_scoring_that_is_killed_changes_nothing(foveal, run):

@@ -65,13 +65,13 @@ def test_rows_become_questions_that_know_where_they_came_from(raw, tmp_path):
     stored = hashlib.sha256((raw / name).read_bytes()).hexdigest() + ".png"
     assert first.row.model_dump(exclude_defaults=True) == {
         "id": "s-7",
-        "text": "Which?",
+        "text": "Which?\nA. x\nB. y",
         "images": (f"pictures/{stored}",),
         "gold": ("B",),
         "family": "direct",
         "meta": {
             **{"source": "s", "file": "a.jsonl", "row": 1, "id": "7", "licence": "MIT", "domain": "charts"},
-            **{"tags": ["u", "v"], "reasoning": "because", "options": ["x", "y"]},
+            **{"tags": ["u", "v"], "reasoning": "because", "options": {"A": "x", "B": "y"}},
         },
     }
     assert (second.row.id, second.row.family, second.row.meta["domain"]) == ("s-2", "other", "d2")
@@ -190,7 +190,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(raw, tmp_path, 
         add_sources(tmp_path / "out", [source(path, columns={"question": "q", "answer": "a.c"})])
     # After the mistake is mended, the same folder is not in the way.
     good = source(path, columns={"question": "question", "answer": "a.b"})
-    assert add_sources(tmp_path / "other", [good]).kept == 1
+    assert add_sources(tmp_path / "out", [good]).kept == 1
 
 
 def test_a_column_may_be_missing_from_some_json_rows_and_files_but_not_from_all(raw, tmp_path):
@@ -235,19 +235,24 @@ class Killed(BaseException):
     """Not an error that anything could catch by mistake."""
 
 
-@pytest.mark.parametrize("after", [1, 20, 40, 60])
-def test_an_addition_that_was_stopped_goes_on_and_comes_out_the_same(raw, tmp_path, after):
-    made = many(raw)
-    add_sources(tmp_path / "whole", [made])
+def killed_after(rows, folder, made):
+    """An addition that is stopped when so many rows were read."""
     seen = []
 
     def stop(progress):
         seen.append(progress)
-        if len(seen) == after:
+        if len(seen) == rows:
             raise Killed
 
     with pytest.raises(Killed):
-        add_sources(tmp_path / "out", [made], on_row=stop)
+        add_sources(folder, [made], on_row=stop)
+
+
+@pytest.mark.parametrize("after", [1, 20, 40, 60])
+def test_an_addition_that_was_stopped_goes_on_and_comes_out_the_same(raw, tmp_path, after):
+    made = many(raw)
+    add_sources(tmp_path / "whole", [made])
+    killed_after(after, tmp_path / "out", made)
     again = []
     add_sources(tmp_path / "out", [made], on_row=again.append)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -289,8 +294,8 @@ def test_a_folder_of_other_sources_or_files_is_refused(raw, tmp_path):
     made = source(raw / "a.jsonl", columns={"question": "q", "answer": "a"})
     add_sources(tmp_path / "out", [made])
     with pytest.raises(ConfigError, match="other sources or settings"):
-        add_sources(tmp_path / "out", [made.model_copy(update={"licence": "MIT"})])
-    with pytest.raises(ConfigError, match="other sources or settings"):
+        add_sources(tmp_path / "out", [made.model_copy(update={"family": "x"})])
+    with pytest.raises(ConfigError, match=r"other sources or settings[\s\S]*set them back, or name another folder"):
         add_sources(tmp_path / "out", [made], PictureLimits(min_side=9))
     write_lines(raw / "a.jsonl", {"q": "How?", "a": "x"})
     with pytest.raises(ConfigError, match="have changed"):
@@ -302,16 +307,42 @@ def test_a_folder_of_other_sources_or_files_is_refused(raw, tmp_path):
     assert (tmp_path / "own" / "questions.jsonl").read_text() == '{"id": "a", "text": "?"}\n'
 
 
-def test_an_addition_that_began_with_other_settings_is_not_gone_on_with(raw, tmp_path):
+def test_a_licence_can_be_named_when_all_is_done(raw, tmp_path):
+    write_lines(raw / "a.jsonl", {"q": "Why?", "a": "x"}, {"q": "Who?", "a": "y"})
+    made = source(raw / "a.jsonl", columns={"question": "q", "answer": "a"}, family="direct")
+    named = made.model_copy(update={"licence": "MIT", "url": "https://x.test"})
+    add_sources(tmp_path / "whole", [named])
+    assert add_sources(tmp_path / "out", [made]).sources[0].licence is None
+    read = []
+    (said,) = add_sources(tmp_path / "out", [named], on_row=read.append).sources
+    assert (said.licence, said.url, said.kept, read) == ("MIT", "https://x.test", 2, [])
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole"), "sources.json, and the licence with every row"
+    assert [row["meta"]["licence"] for row in lines(tmp_path / "out" / "questions.jsonl")] == ["MIT", "MIT"]
+    add_sources(tmp_path / "out", [made])
+    assert all("licence" not in row["meta"] for row in lines(tmp_path / "out" / "questions.jsonl"))
+
+
+def test_a_licence_can_be_named_between_two_tries(raw, tmp_path):
     made = many(raw)
+    named = made.model_copy(update={"licence": "MIT"})
+    add_sources(tmp_path / "whole", [named])
+    killed_after(50, tmp_path / "out", made)
+    again = []
+    add_sources(tmp_path / "out", [named], on_row=again.append)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    assert {progress.file for progress in again} == {"b.jsonl"}, "what was read is not read again"
 
-    def stop(progress):
-        raise Killed
 
-    with pytest.raises(Killed):
-        add_sources(tmp_path / "out", [made], on_row=stop)
-    with pytest.raises(ConfigError, match="other sources or settings"):
-        add_sources(tmp_path / "out", [made.model_copy(update={"family": "x"})])
+@pytest.mark.parametrize("after", [1, 50])
+def test_an_addition_that_began_with_other_settings_begins_anew(raw, tmp_path, after):
+    made = many(raw)
+    other = made.model_copy(update={"family": "x"})
+    add_sources(tmp_path / "whole", [other])
+    killed_after(after, tmp_path / "out", made)
+    again = []
+    add_sources(tmp_path / "out", [other], on_row=again.append)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    assert {progress.file for progress in again} == {"a.jsonl", "b.jsonl"}
 
 
 def test_two_processes_do_not_write_to_one_folder(raw, tmp_path):
@@ -361,9 +392,17 @@ def test_whatever_rows_say_each_is_kept_or_set_aside(tmp_path_factory, rows):
     assert len(read_questions([folder.with_name(folder.name + "-out") / "questions.jsonl"])) == figures.kept
 
 
-def test_sources_without_a_row_make_an_empty_set(raw, tmp_path):
-    (raw / "a.jsonl").write_text("")
-    (raw / "b.json").write_text("[]")
-    figures = add_sources(tmp_path / "out", [source(raw / "*.json*")])
-    assert (figures.kept, figures.sources[0].rows) == (0, 0)
-    assert (tmp_path / "out" / "questions.jsonl").read_text() == ""
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_a_source_without_a_row_is_refused_and_leaves_nothing_done(raw, tmp_path, kind):
+    path, columns = raw / f"none.{kind}", {"question": "q", "answer": "a"}
+    if kind == "parquet":
+        pq.write_table(pa.table({"q": pa.array([], pa.string()), "a": pa.array([], pa.string())}), path)
+    else:
+        path.write_text({"jsonl": "", "json": "[]", "csv": "q,a\n"}[kind])
+    write_lines(raw / "some.jsonl", {"q": "Why?", "a": "x"})
+    some = source(raw / "some.jsonl", "some", columns=columns)
+    with pytest.raises(InputError, match=rf"source s: there is no row in .*none\.{kind}"):
+        add_sources(tmp_path / "out", [some, source(path, columns=columns)])
+    assert not (tmp_path / "out" / "sources.json").exists() and not (tmp_path / "out" / "questions.jsonl").exists()
+    assert add_sources(tmp_path / "out", [some]).kept == 1
+    assert add_sources(tmp_path / "both", [source(raw / "*", columns=columns)]).kept == 1, "one of its files has none"

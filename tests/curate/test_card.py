@@ -156,9 +156,34 @@ def test_pass_rates_say_what_becomes_of_each_question(curated):
     assert difficulty.fates == ("hard",) * 3 + ("too easy",) * 6
     assert benefit.counts == (10, 1, 0, 0, 2, 0, 0, 1, 1) and benefit.unfinished == 1
     assert benefit.fates == ("cold start", *("in the window",) * 7, "too easy with tools")
+    for step, rates in zip(("difficulty", "benefit"), (difficulty, benefit), strict=True):
+        rows_in, rows_out, waiting, _ = by_step(collect(folder, chosen))[step]
+        told = Counter[str]()
+        for fate, questions in zip(rates.fates, rates.counts, strict=True):
+            told[fate] += questions
+        assert (told.total() + rates.unfinished, told[{"difficulty": "hard", "benefit": "cold start"}[step]]) == (
+            *(rows_in, rows_out),
+        )
+        assert rates.unfinished == waiting, "the same figures as in the funnel"
     other = collect(folder, settings(window={"student": {"policy": "x"}})).rates
     assert [one.step for one in other] == ["difficulty", "benefit"] and set(other[1].fates) == {"cold start", "solved"}
     assert collect(folder, settings(skip=["difficulty"])).rates[0].step == "benefit"
+
+
+def test_pass_rates_are_those_of_the_questions_that_come_to_a_step(curated):
+    """Verdicts on questions that another threshold holds back now are there, and do not count."""
+    chosen = settings(difficulty={"most_right": 1})
+    folder = curated(settings())
+    verdicts = folder.verdicts("difficulty", Passes)
+    held = {f"q{n}": Passes(id=f"q{n}", samples=8, right=n % 2) for n in range(4, 12)}
+    folder.write_verdicts("difficulty", (verdicts | held).values())
+    card = collect(folder, chosen)
+    assert by_step(card)["benefit"] == (8, 2, 0, {"solved": 6})
+    assert card.rates[1].counts == (2, 1, 0, 0, 3, 0, 0, 1, 1)
+    folder.write_verdicts("benefit", [one for name, one in folder.verdicts("benefit", Passes).items() if name != "q9"])
+    card = collect(folder, chosen)
+    assert by_step(card)["benefit"] == (8, 2, 1, {"solved": 5})
+    assert (sum(card.rates[1].counts), card.rates[1].unfinished) == (7, 1), "of what waits nothing is there at all"
 
 
 def test_a_curation_that_has_just_begun_has_a_card(curation):
@@ -240,6 +265,9 @@ def test_reasoning_has_its_own_licence_length_and_place(curated):
     ]
     assert header(readme(card))["license"] == ["cc-by-4.0", "other"]
     assert header(readme(card))["license_name"] == "My own"
+    split(folder, settings(split={}))
+    none = collect(folder, settings(split={}))
+    assert none.sources == card.sources, "what was taken in is in the folder, whatever the share is"
 
 
 def header(text):
@@ -304,16 +332,52 @@ def test_the_same_curation_gives_the_same_bytes(curated):
     assert made[0] == made[1]
 
 
-def test_sets_that_were_cut_otherwise_are_not_told_as_these(curated):
+@pytest.mark.parametrize(
+    ("table", "key", "was", "now"),
+    [
+        ("split", "most_sft", "not set", 4), ("split", "most_rl", "not set", 4), ("split", "held_out", "0.3", 0.2),
+        ("window", "lowest", "0.125", 0.5), ("difficulty", "most_right", "2", 1), ("benefit", "least_right", "1", 2),
+        ("verify", "most_tokens", "not set", 5000), ("verify", "per_question", "1", 2), ("check", "min_words", "8", 9),
+        ("long_cot", "share", "0.0", 0.5), ("synthesis", "samples", "1", 2), ("reward", "absolute_tolerance", "0.0", 1),
+    ],
+)  # fmt: skip
+def test_sets_that_were_cut_otherwise_are_not_told_as_these(curated, table, key, was, now):
     chosen = settings()
     folder = curated(chosen)
     split(folder, chosen)
-    with pytest.raises(ConfigError, match="set rl was cut with other settings"):
-        collect(folder, settings(window={"lowest": 0.5}))
-    with pytest.raises(ConfigError, match="set sft was cut with other settings"):
-        collect(folder, settings(difficulty={"most_right": 1}))
+    other = settings(**{table: {**chosen.model_dump(mode="json")[table], key: now}})
+    why = rf"cut with other settings: {table}\.{key} was {re.escape(was)}, and is {now}.* now[\s\S]*split again"
+    with pytest.raises(ConfigError, match=why):
+        collect(folder, other)
+
+
+def test_shares_skips_and_teachers_make_other_sets_too(curated):
+    chosen = settings(balance={"rl": {"even": 0.9}})
+    folder = curated(chosen)
+    split(folder, chosen)
+    with pytest.raises(ConfigError, match=r"balance\.rl\.even was 0\.9, and is not set now; skip was \[\]"):
+        collect(folder, settings(skip=["window"]))
+    alone = settings(balance={"rl": {"even": 0.9}}, teachers=[{"name": "bob", "policy": "b"}])
+    with pytest.raises(ConfigError, match=r'teachers was \["alice", "bob"\], and is \["bob"\] now'):
+        collect(folder, alone)
+    asked = settings(balance={"rl": {"even": 0.9}}, student={"policy": "http://student/v1", "concurrency": 3})
+    assert collect(folder, asked).sets, "how many are asked at a time is no reason"
+
+
+def test_sets_that_are_not_whole_or_of_other_verdicts_are_not_told(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    split(folder, chosen)
+    verdicts = folder.verdicts("benefit", Passes)
+    folder.write_verdicts("benefit", (verdicts | {"q5": Passes(id="q5", samples=8, right=8)}).values())
+    with pytest.raises(ConfigError, match="the set rl has questions that a step before it does not let through"):
+        collect(folder, chosen)
+    folder.write_verdicts("benefit", verdicts.values())
     (folder.path / "sft" / "train" / "trajectories.jsonl").write_text("")
     with pytest.raises(ConfigError, match="not whole"):
+        collect(folder, chosen)
+    (folder.path / "verdicts" / "split-settings.json").unlink()  # killed while it was cut, or of an older foveal
+    with pytest.raises(ConfigError, match=r"nobody knows with which settings[\s\S]*split again"):
         collect(folder, chosen)
 
 

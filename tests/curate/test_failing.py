@@ -27,7 +27,7 @@ def refusing(*numbers, name="scripted"):
 def test_what_fails_in_three_sessions_is_given_up_and_counted(curation, asked):
     folder, who = curation(5), asked(refusing(2), concurrency=2)
     folder.write_verdicts("check", [])
-    chosen = CurateSettings.model_validate({"skip": ["check"], "difficulty": {"samples": 2}})
+    chosen = CurateSettings.model_validate({"skip": ["check"], "difficulty": {"samples": 2, "most_right": 1}})
     for session in range(1, SESSIONS + 1):
         progress = asyncio.run(sample(folder, "difficulty", who, folder.questions(), 2))
         last = session == SESSIONS

@@ -93,6 +93,20 @@ def test_text_alone_is_a_near_duplicate_where_there_is_no_picture(make):
     assert [verdict.reason(SETTINGS) for verdict in verdicts(folder)] == [None, "near duplicate", None]
 
 
+def test_another_calculation_is_another_question(make):
+    asked = ["12 + 5", "12 - 5", "12 * 5", "3/4", "3.4", "-3 + 4", "x^2 + 4 = 0", "x^2 - 4 = 0", "x^2 - 4"]
+    assert [one.duplicate for one in verdicts(make("out", *((text,) for text in asked)))] == [None] * len(asked)
+    again = verdicts(make("again", ("12 - 5",), ("12−5?",), ("X^2 - 4",), ("x² – 4",)))
+    assert [one.duplicate and one.duplicate.id for one in again] == [None, "s-0", None, "s-2"]
+
+
+def test_a_long_calculation_leaks_from_a_benchmark_only_with_its_operators(make):
+    bench = make("bench", ("Solve for x: 3 * x^2 + 5 * x - 12 = 0",), bench=True)
+    texts = [("Solve 3 · x² + 5 · x − 12 = 0 for x.",), ("Solve for x: 3 * x^2 - 5 * x + 12 = 0",)]
+    same, other = verdicts(make("out", *texts), bench)
+    assert same.reason(SETTINGS) == "leak of text" and other.reason(SETTINGS) is None
+
+
 LONG = "Which of the two ships in the harbour carries more than twelve red containers on its deck?"
 
 

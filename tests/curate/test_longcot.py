@@ -57,6 +57,24 @@ def test_rows_of_another_prompt_are_not_mixed_with_those_there(reasoning, tmp_pa
     assert take_reasoning(folder, reasoning, FOVEAL).kept == 2
 
 
+def test_a_wrong_column_is_mended_and_other_sources_have_a_way_out_that_works(reasoning, tmp_path):
+    folder = Folder(tmp_path / "curation")
+
+    def other(**columns):
+        (made,) = reasoning.long_cot.sources
+        made = made.model_copy(update={"columns": made.columns.model_copy(update=columns)})
+        return reasoning.model_copy(update={"long_cot": reasoning.long_cot.model_copy(update={"sources": (made,)})})
+
+    with pytest.raises(ConfigError, match="no column solution"):
+        take_reasoning(folder, other(reasoning="solution"), FOVEAL)
+    assert take_reasoning(folder, reasoning, FOVEAL).kept == 2, "nothing was taken in before"
+    with pytest.raises(ConfigError, match=r"other sources or settings[\s\S]*move .*/curation/long-cot away"):
+        take_reasoning(folder, other(id="a"), FOVEAL)
+    folder.run("long-cot").rename(tmp_path / "aside")
+    assert take_reasoning(folder, other(id="a"), FOVEAL).kept == 2
+    assert [one.id for one in read_run(folder.run("long-cot")).trajectories] == ["math-4", "math-8"]
+
+
 def test_rows_that_leak_from_a_benchmark_are_told_and_not_learned(reasoning, tmp_path):
     leak = "A farmer has 17 sheep and buys three dozen more of them, how many legs do all his sheep have together?"
     file = tmp_path / "rows.jsonl"

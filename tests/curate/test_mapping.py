@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 
 from foveal.curate.mapping import MARK, Columns, Reading, is_among, place_marks, read_fields, value_at
 from foveal.curate.rejects import Refused
+from foveal.reward.choice import choice
+from foveal.trajectory import Question
 
 ANSWERED = Columns(question="q", answer="a", choices="c")
+PICTURED = ANSWERED.model_copy(update={"images": "i"})
 
 
 def fields(row, columns=ANSWERED, **reading):
@@ -54,16 +57,47 @@ def test_alternatives_are_accepted_too_and_a_separator_splits():
 @pytest.mark.parametrize(
     ("choices", "options"),
     [
-        (["x", "y", "x"], ["x", "y", "x"]),
+        (["x", "y", "x"], {"A": "x", "B": "y", "C": "x"}),
+        (["(A) x", "(B) y"], {"A": "x", "B": "y"}),
         ({"A": "x", "B": "y", "C": None}, {"A": "x", "B": "y"}),
-        ('["x", "y"]', ["x", "y"]),
-        ([1, 2.5], ["1", "2.5"]),
+        ({"1": "x", "2": "y"}, {"A": "x", "B": "y"}),
+        ('["x", "y"]', {"A": "x", "B": "y"}),
+        ([1, 2.5, "x"], {"A": "1", "B": "2.5", "C": "x"}),
         (None, None),
         ([], None),
+        ("[]", None),
+        (" [ ] ", None),
+        ({"A": None}, None),
+        (["", " "], None),
     ],
 )
-def test_choices_of_every_kind(choices, options):
-    assert fields({"q": "?", "a": "x", "c": choices}).options == options
+def test_choices_of_every_kind_are_shown(choices, options):
+    found = fields({"q": "?", "a": "x", "c": choices})
+    assert found.options == options
+    assert found.text == "\n".join(["?", *(f"{letter}. {text}" for letter, text in (options or {}).items())])
+
+
+def test_choices_that_the_text_lists_are_not_listed_twice():
+    row = {"q": "<image>? (A) x (B) y", "a": "x", "c": ["x", "y"], "i": "a.png"}
+    assert fields(row, PICTURED).text == "? (A) x (B) y"
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "right", "wrong"),
+    [
+        (["cat", "dog"], "B", ["B", "dog", "(b)", "B. dog"], ["A", "cat"]),
+        (["cat", "dog"], "dog", ["B", "dog"], ["A", "cat"]),
+        (["(A) cat", "(B) dog"], "(B) dog", ["B", "dog"], ["A", "cat"]),
+        ({"a": "cat", "b": "dog"}, "b", ["B", "dog"], ["A", "cat"]),
+        ({"1": "cat", "2": "dog"}, 2, ["B", "dog"], ["A", "cat"]),
+        ({"first": "cat", "second": "dog"}, "second", ["B", "dog"], ["A", "cat"]),
+        (["1", "2"], 2.0, ["B", "2"], ["A", "1"]),
+    ],
+)
+def test_what_is_shown_can_be_answered_by_letter_and_by_text(choices, answer, right, wrong):
+    found = fields({"q": "?", "a": answer, "c": choices})
+    question = Question(id="q", text=found.text, gold=found.answers, meta={"options": found.options})
+    assert [choice(one, question) for one in (*right, *wrong)] == [True] * len(right) + [False] * len(wrong)
 
 
 def test_an_answer_may_be_the_place_of_a_choice():
@@ -160,6 +194,10 @@ def test_identifiers_and_names_that_are_numbers(value, name):
         ({"q": "?", "a": "\ud800"}, "bad_field"),
         ({"q": "\ud800", "a": "x"}, "bad_field"),
         ({"q": "?", "a": "x", "c": 5}, "bad_field"),
+        ({"q": "?", "a": "x", "c": [str(number) for number in range(27)]}, "bad_field"),
+        ({"q": "?", "a": "x", "c": {str(number): "x" for number in range(27)}}, "bad_field"),
+        ({"q": "?", "a": "x", "c": ["x", "<image>"]}, "image_marks"),
+        ({"q": "?", "a": "[]"}, "no_answer"),
         ({"q": "<image>?", "a": "x"}, "image_marks"),
     ],
 )
@@ -175,6 +213,7 @@ def test_several_columns_of_pictures_and_lists_in_text():
     columns = Columns(question="q", images=("one", "two"))
     row = {"q": "<image>?", "one": '["a.png"]', "two": ""}
     assert fields(row, columns).pictures == ("a.png",)
+    assert fields({**row, "q": "?", "one": "[]", "two": " [ ]"}, columns).pictures == ()
     row = {"q": "?", "one": [{"bytes": b"x"}, None], "two": "b.png"}
     assert fields(row, columns).pictures == ({"bytes": b"x"}, None, "b.png")
 

@@ -2,6 +2,7 @@ import json
 from decimal import Decimal
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -121,6 +122,31 @@ def test_parquet_is_read_with_structs_and_only_the_wanted_columns(tmp_path):
     opened = open_rows(path, "parquet", ("q", "s.x"))
     assert opened.columns == {"q", "s", "s.x", "other"}
     assert list(opened.rows) == rows((1, {"q": "a", "s": {"x": [{"y": b"1"}]}}), (2, {"q": "b", "s": None}))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_numbers_of_few_bits_are_what_was_written(tmp_path, kind):
+    f16, f32, path = pa.float16(), pa.float32(), tmp_path / f"a.{kind}"
+    columns = {
+        "a": pa.array([1.7, None, 1e16], f32),
+        "b": pa.array(np.array([1.7, 0.1, 2.0], np.float16), f16),
+        "c": pa.array([[0.1, None], None, []], pa.list_(f32)),
+        "d": pa.array([{"x": 0.1, "y": [{"z": 0.7}]}, None, {"x": None, "y": None}], None)
+        .cast(pa.struct({"x": f32, "y": pa.list_(pa.struct({"z": f32}))})),
+        "e": pa.array([0.1, 1.7000000476837158, float("inf")], pa.float64()),
+        "f": pa.array([[("k", 0.1)], None, []], pa.map_(pa.string(), f32)),
+    }  # fmt: skip
+    table = pa.table(columns)
+    if kind == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_file(path, table.schema) as file:
+            file.write_table(table)
+    assert [row.values for row in read(path, kind, tuple(columns))] == [
+        {"a": 1.7, "b": 1.7, "c": [0.1, None], "d": {"x": 0.1, "y": [{"z": 0.7}]}, "e": 0.1, "f": [("k", 0.1)]},
+        {"a": None, "b": 0.1, "c": None, "d": None, "e": 1.7000000476837158, "f": None},
+        {"a": 1e16, "b": 2.0, "c": [], "d": {"x": None, "y": None}, "e": float("inf"), "f": []},
+    ]
 
 
 def test_a_damaged_parquet_file_keeps_what_stands_before(tmp_path):

@@ -85,6 +85,24 @@ def test_a_checkpoint_that_was_trained_again_in_place_is_somebody_else(curation,
         ask("b")
 
 
+def test_a_checkpoint_is_known_by_its_weights_however_its_path_is_written(curation, asked):
+    folder, seeds = curation(1), []
+
+    class Noting(ScriptedPolicy):
+        def open(self, images, sampling):
+            seeds.append(sampling.seed)
+            return super().open(images, sampling)
+
+    def ask(name, weights, samples, step="window"):
+        who = dataclasses.replace(asked(Noting([answer("0")], name)), weights=weights)
+        return asyncio.run(sample(folder, step, who, folder.questions(), samples)).made
+
+    assert [ask("runs/base", "a", 2), ask("./runs/base", "a", 2), ask("/moved", "a", 3)] == [2, 0, 1]
+    assert ask("/moved", "a", 3, "benefit") == 3 and seeds[:3] == seeds[3:], "seeds follow from the weights, too"
+    with pytest.raises(ConfigError, match=r'policy was "runs/base", weights was "a"'):
+        ask("runs/other", "b", 3)
+
+
 @pytest.mark.parametrize("content", ["", "[1]", "{", "\0"])
 def test_a_note_of_who_was_asked_that_cannot_be_read_is_told(tmp_path, content):
     (tmp_path / "asked.json").write_text(content)

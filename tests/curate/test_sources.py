@@ -47,6 +47,18 @@ def test_a_file_a_pattern_and_a_folder(touch):
     assert names(folder / "d.txt", format="jsonl")[0][1] == "jsonl"
 
 
+def test_a_link_to_a_folder_above_or_beside_brings_no_row_twice(touch):
+    folder = touch("raw/z.jsonl", "raw/sub/b.csv", "raw/sub/deep/c.csv") / "raw"
+    (folder / "again.csv").symlink_to("sub/b.csv")  # a file under two names is for its owner to judge
+    found = ["again.csv", "sub/b.csv", "sub/deep/c.csv", "z.jsonl"]
+    (folder / "sub" / "up").symlink_to("..")
+    for path in (folder, folder / "**" / "*.*"):
+        assert [name for name, *_ in names(path)] == found
+    (folder / "sub" / "deep" / "top").symlink_to(folder)
+    (folder / "twin").symlink_to("sub")
+    assert [name for name, *_ in names(folder)] == found
+
+
 def test_sources_that_cannot_be_read_are_refused(touch):
     folder = touch("d.txt", "a.jsonl")
     for path in (folder / "none", folder / "*.parquet"):

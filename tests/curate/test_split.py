@@ -1,6 +1,7 @@
 import asyncio
 import json
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_every_question_is_in_one_set_or_has_a_reason(curated):
     expected |= dict.fromkeys(("q0", "q1"), (None, "leak of picture")) | dict.fromkeys(("q2", "q3"), (None, "too easy"))
     expected |= {"q4": (None, "too easy with tools"), **dict.fromkeys(("q5", "q6", "q7", "q8", "q9"), ("rl", None))}
     assert places(folder) == expected
-    assert (sets.sft["train"], sets.rl["train"], sets.waiting) == (10, 5, 0)
+    assert (sets.sft["train"], sets.rl["train"], sets.waiting, sets.changed) == (10, 5, {}, ())
     rl = read_questions([folder.path / "rl" / "train.jsonl"])
     assert [one.row.id for one in rl] == ["q5", "q6", "q7", "q8", "q9"] and all(
         p.is_file() for one in rl for p in one.pictures
@@ -91,7 +92,88 @@ def test_what_is_not_known_waits_and_is_in_no_set(curated):
     folder.write_verdicts("benefit", verdicts.values())
     sets = split(folder, chosen)
     assert places(folder)["q7"] == places(folder)["q12"] == (None, "waiting")
-    assert (sets.sft["train"], sets.rl["train"]) == (9, 4)
+    assert (sets.sft["train"], sets.rl["train"], sets.waiting) == (9, 4, {"benefit": 2})
+
+
+def test_what_was_given_up_says_so(curated):
+    chosen = settings()
+    folder = curated(chosen)
+    verdicts = folder.verdicts("benefit", Passes) | {"q7": Passes(id="q7", samples=7, right=3, given_up=1)}
+    folder.write_verdicts("benefit", verdicts.values())
+    assert split(folder, chosen).waiting == {}
+    assert places(folder)["q7"] == (None, "given up")
+    assert split(folder, settings(split={"most_rl": 1})).rl["train"] == 1
+    assert Counter(reason for _, reason in places(folder).values())["not drawn"] == 3, "what is solved is no reason"
+    own = settings(window={"student": {"policy": "x"}}, split={"most_rl": 1})
+    folder.write_verdicts("window", [Passes(id=f"q{n}", samples=8, right=4 if n != 5 else 0) for n in range(4, 10)])
+    split(folder, own)
+    assert places(folder)["q5"] == (None, "too hard"), "the window of its own has asked what benefit has given up"
+    assert {places(folder)[f"q{n}"] for n in (4, 6, 7, 8, 9)} == {("rl", None), (None, "not drawn")}
+
+
+def test_a_question_of_the_sets_is_not_dropped_because_a_step_is_to_ask_for_more(curated):
+    folder = curated(settings())
+    split(folder, settings())
+    before, rows = places(folder), (folder.path / "sft" / "train" / "trajectories.jsonl").read_bytes()
+    more = settings(difficulty={"samples": 9})
+    with pytest.raises(ConfigError, match=r"15 questions of the sets .* wait for difficulty[\s\S]*curate difficulty"):
+        split(folder, more)
+    assert places(folder) == before
+    assert (folder.path / "sft" / "train" / "trajectories.jsonl").read_bytes() == rows
+    (folder.path / "verdicts" / "split.jsonl").unlink()
+    assert split(folder, more).waiting == {"difficulty": 18}, "who wants to can cut without them"
+
+
+def test_without_teachers_nothing_waits_for_them(curated):
+    folder = curated(settings())
+    (folder.path / "verdicts" / "verify.jsonl").unlink()
+    assert split(folder, settings()).waiting == {"synthesize": 10}
+    assert split(folder, settings(teachers=[])).waiting == {}
+    assert places(folder)["q12"] == (None, "no teachers") and places(folder)["q5"] == ("rl", None)
+
+
+def test_a_stricter_rule_lets_questions_wait_for_teachers_with_tries_left(curated):
+    folder = curated(settings())
+    split(folder, settings())
+    strict = settings(synthesis={"samples": 2}, verify={"most_tokens": 1})
+    verify(folder, strict, Stages(folder, strict).asked)
+    assert split(folder, strict).waiting == {"synthesize": 10}
+    assert not (folder.path / "sft" / "train" / "trajectories.jsonl").read_bytes()
+
+
+def test_a_cut_with_other_settings_names_them(curated):
+    folder = curated(settings())
+    assert split(folder, settings(split={"most_sft": 4})).changed == ()
+    changed = split(folder, settings(window={"lowest": 0.5}, balance={"sft": {"even": 0.5}})).changed
+    assert changed == (
+        "balance.sft.even was not set, and is 0.5 now",
+        "split.most_sft was 4, and is not set now",
+        "window.lowest was 0.125, and is 0.5 now",
+    )
+    idle = settings(window={"lowest": 0.5}, balance={"sft": {"even": 0.5}}, student={"policy": "y", "concurrency": 3})
+    assert split(folder, idle).changed == (), "who is asked, and how, is no threshold"
+    kept = json.loads((folder.path / "verdicts" / "split-settings.json").read_text())
+    assert kept["balance.sft.even"] == 0.5 and kept["teachers"] == ["alice", "bob"]
+
+
+def test_the_cold_start_stays_what_the_model_of_the_window_has_learned(curated):
+    window = {"student": {"policy": "x"}}
+    chosen = settings(window=window, split={"most_sft": 6})
+    folder = curated(chosen)
+    split(folder, chosen)
+    learned = {name for name, place in places(folder).items() if place[0] == "sft"}
+    left = [one.row.id for one in Stages(folder, chosen).for_window(learned)]
+    folder.write_verdicts("window", [Passes(id=n, samples=8, right=4) for n in left])
+    assert split(folder, chosen).rl["train"] == 10
+    before = places(folder)
+    forgotten = settings(window=window)
+    why = r"0 questions would leave that, 4 would come to it: split.most_sft was 6, and is not set now"
+    with pytest.raises(ConfigError, match=rf"{why}[\s\S]*move .*window.jsonl and .*/window away"):
+        split(folder, forgotten)
+    assert places(folder) == before
+    assert split(folder, settings(window={**window, "lowest": 0.6}, split={"most_sft": 6})).rl["train"] == 0
+    (folder.path / "verdicts" / "window.jsonl").unlink()
+    assert split(folder, forgotten).sft["train"] == 10, "another model can be trained"
 
 
 def test_what_nobody_knows_the_answer_of_is_dropped_before_anybody_is_asked(curated):
@@ -109,9 +191,11 @@ def test_a_cut_that_fails_leaves_sets_and_verdicts_as_they_were(curated):
     folder = curated(settings())
     split(folder, settings())
     before = places(folder)
+    kept = (folder.path / "verdicts" / "split-settings.json").read_bytes()
     with pytest.raises(ConfigError, match="asks for"):
         split(folder, settings(split={"most_sft": 20}, long_cot={"share": 0.9}))
     assert places(folder) == before
+    assert (folder.path / "verdicts" / "split-settings.json").read_bytes() == kept
     assert len(read_run(folder.path / "sft" / "train").trajectories) == 10
 
 
@@ -266,7 +350,7 @@ def test_a_window_of_its_own_model_asks_what_the_cold_start_did_not_learn(curate
     folder.write_verdicts("window", [Passes(id=n, samples=8, right=k) for k, n in enumerate(candidates[:9])])
     sets = split(folder, chosen)
     assert (sets.sft["train"], sets.rl["train"]) == (6, 7), "of 0 to 8 right, 1 to 7 are in the window"
-    assert sets.waiting == 1
+    assert sets.waiting == {"window": 1}
 
 
 def test_a_step_that_was_left_out_lets_everything_pass(curated):

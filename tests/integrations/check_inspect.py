@@ -165,7 +165,7 @@ def test_every_answer_of_our_own_policy_has_the_seed_that_foveal_bench_gives_it(
     log = at(endpoint, tmp_path, data, "seed = 7\n[prompt]\nthumbnails = false\n", epochs=3)
     ids = {f"{sample.id}/{sample.epoch - 1}" for sample in log.samples}
     policy = OpenAIPolicy(endpoint.url, "m")
-    assert len(ids) == 6 and sorted(endpoint.seeds) == sorted(seed_of(7, policy, name) for name in ids)
+    assert len(ids) == 6 and sorted(endpoint.seeds) == sorted(seed_of(7, policy.name, name) for name in ids)
     assert len(set(endpoint.seeds)) == 6
     assert all(not one.store["foveal.trajectory"]["settings"]["profile"]["thumbnails"] for one in log.samples)
 

@@ -1,10 +1,12 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from foveal.errors import ConfigError
+from foveal.curate.folder import alone
+from foveal.errors import ConfigError, InputError
 from foveal.micro.coldstart import cold_start
 from foveal.micro.model import new_model, save
 from foveal.micro.settings import ColdStartSettings
@@ -34,6 +36,14 @@ def test_from_the_teacher_to_a_checkpoint_and_again(encoder: ChatEncoder, tmp_pa
     assert read_run(run / "teacher").trajectories == taught, "the teacher is not asked again"
     again = load_file(folder / "model.safetensors")
     assert all(again[name].equal(after[name]) for name in after)
+
+    shutil.rmtree(run / "training")
+    (run / "training" / "checkpoints").mkdir(parents=True)  # as if killed before the training had begun
+    cold_start(TINY, base, run, True, said.append)
+    again = load_file(folder / "model.safetensors")
+    assert all(again[name].equal(after[name]) for name in after)
+    with alone(run), pytest.raises(InputError, match="another process"):
+        cold_start(TINY, base, run, True, said.append)
 
     for changed in ({"questions": 11}, {"worlds": 3}, {"seed": 2}, {"teachers": ("near",)}):
         with pytest.raises(ConfigError, match=r"10 questions of seed 1 in 2 worlds \(near, far\)"):

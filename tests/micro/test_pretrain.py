@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from foveal.errors import TrainingError
+from foveal.errors import RecordError, TrainingError
 from foveal.micro.corpus import Names, conversation
 from foveal.micro.examples import collate, example
 from foveal.micro.model import new_model
@@ -51,8 +51,8 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path):
     class Stopped(Exception):
         pass
 
-    # Stopped in each stage, behind a save and between two.
-    for where in ("vision 3/", "language 1/", "language 3/"):
+    # Stopped in each stage: before any save, behind one, and between two.
+    for where in ("vision 1/", "vision 3/", "language 1/", "language 3/"):
 
         def stop(message: str, where: str = where) -> None:
             if message.startswith(where):
@@ -60,14 +60,24 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path):
 
         with pytest.raises(Stopped):
             Pretraining(TINY, tmp_path / "cut", stop).run()
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"stage": "langu')  # killed while it was written
     again = Pretraining(TINY, tmp_path / "cut", quiet)
     again.run()
     for name, weights in whole.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], weights, rtol=0, atol=0)
-    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    rows, same = (
+        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("whole", "cut")
+    )
     assert [row["stage"] for row in rows] == ["vision"] * 3 + ["language"] * 4
+    told = [{name: value for name, value in row.items() if name != "seconds_per_step"} for row in (*rows, *same)]
+    assert told[: len(rows)] == told[len(rows) :], "each step once"
     with pytest.raises(TrainingError, match="other settings"):
         Pretraining(TINY.model_copy(update={"warmup": 2}), tmp_path / "cut", quiet).run()
+    (tmp_path / "cut" / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(RecordError, match="none of metrics"):
+        Pretraining(TINY, tmp_path / "cut", quiet).run()
     policy = TransformersPolicy(tmp_path / "whole" / "base")
     assert policy.model.dtype == torch.float32
 

@@ -367,5 +367,6 @@ def test_a_ledger_that_fails_on_the_way_says_so(ledger, tmp_path):
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path):
     (tmp_path / "ledger.sqlite").write_text("not a database, whatever its name " * 50)
-    with pytest.raises(InputError, match="ledger"):
-        Ledger(tmp_path / "ledger.sqlite", {}, Ceiling())
+    for use in (lambda path: Ledger(path, {}, Ceiling()), lambda path: read_spent(path, {})):
+        with pytest.raises(InputError, match=r"ledger[\s\S]*move it away"):
+            use(tmp_path / "ledger.sqlite")

@@ -6,6 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from foveal.tools.opening import open_tools
+from foveal.tools.search.text import Document, TextIndex
+from foveal.tools.searched import index_fingerprint
 from foveal.tools.settings import ToolSettings
 
 PROGRAM = "import json, sys; json.load(sys.stdin); print(json.dumps({'hits': [{'title': 'Paris'}]}))"
@@ -16,6 +18,12 @@ def test_nothing_is_offered_but_what_is_named():
     assert opened.tools.offered == () and opened.sandbox is None
     opened = open_tools(ToolSettings(hits=7), 3)
     assert opened.tools.offered == ("code",) and opened.sandbox is not None and opened.tools.k == 7
+
+
+def test_what_is_searched_is_on_record(tmp_path):
+    TextIndex.create(tmp_path).add([Document("Zebra", "It has stripes.")])
+    opened = open_tools(ToolSettings(code=False, search=tmp_path), 3)
+    assert opened.tools.describe()["index"] == index_fingerprint(tmp_path)
 
 
 def test_a_live_provider_stands_in_for_an_index(tmp_path):

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import TrainerCallback
 
 from foveal.protocol import FOVEAL, opening
 from foveal.records import RunWriter
 from foveal.train.rl_settings import RlSettings
 from foveal.train.settings import SftSettings
 from foveal.train.sft import run_sft
+from foveal.train.tokens import Fit, TrainingSequence, plan, sequence
 from foveal.trajectory import ImagePart, Question, StopReason, TextPart, Trajectory, Turn
 
 
@@ -41,6 +43,55 @@ def written(store, picture, message):
         )
 
     return make
+
+
+@pytest.fixture
+def encoded(policy, store):
+    """The sequence of a trajectory whose pictures are in the store, and what the length budget did to it."""
+
+    def make(trajectory: Trajectory, max_length: int = 10_000) -> tuple[TrainingSequence | None, Fit]:
+        planned, fit = plan(trajectory, policy.encoder, max_length)
+        if planned is None:
+            return None, fit
+        return sequence(planned, policy.encoder, [policy.encoder.patches(ref, store) for ref in planned.refs]), fit
+
+    return make
+
+
+@pytest.fixture
+def data(tmp_path, store, written):
+    """A run folder of five trajectories: two without pictures, answers by turns."""
+    folder = tmp_path / "data"
+    with RunWriter(folder) as writer:
+        for seed in range(5):
+            writer.write(written(seed, ("red", "blue")[seed % 2], with_pictures=seed not in (1, 4)), store)
+    return folder
+
+
+@pytest.fixture
+def settings(tiny_checkpoint, data):
+    """Small settings of a cold start: two optimizer steps an epoch."""
+
+    def make(**changed):
+        values = {"batch_size": 3, "micro_batch": 3, "learning_rate": 2e-3, "epochs": 2, "log_steps": 1, **changed}
+        return SftSettings(model=tiny_checkpoint, data=(data,), **values)
+
+    return make
+
+
+@pytest.fixture
+def interrupt():
+    """Stops a cold start behind a step, as Ctrl-C does."""
+
+    class Interrupt(TrainerCallback):
+        def __init__(self, step: int):
+            self.step = step
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == self.step:
+                raise KeyboardInterrupt
+
+    return Interrupt
 
 
 @pytest.fixture

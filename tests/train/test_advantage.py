@@ -54,8 +54,8 @@ def test_kinds_of_groups_by_reward():
 
 
 def test_is_informative():
-    assert is_informative([0, 1, None])
-    assert not is_informative([1, 1, None])
+    assert is_informative([0, 1])
+    assert not is_informative([1, 1])
     assert not is_informative([1])
 
 

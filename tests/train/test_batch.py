@@ -48,8 +48,10 @@ def test_only_what_has_a_loss_is_learned_from(settings, group, policy, store):
     assert [len(part) for part in unmasked] == [3, 2]
     everything = shares(groups, policy.encoder, chosen.model_copy(update={"dynamic_sampling": False}))
     assert [len(part) for part in everything] == [4, 2]
-    sample = load(first[0], policy.encoder, store, {})
-    assert [patches.grid for patches in sample.sequence.images] == [(1, 4, 6), (1, 4, 4)]
+    pictures = {ref.sha256: policy.encoder.patches(ref, store) for one in first for ref in one.plan.refs}
+    one, other = (load(planned, policy.encoder, pictures).sequence.images for planned in first)
+    assert [patches.grid for patches in one] == [(1, 4, 6), (1, 4, 4)]
+    assert all(a.values is b.values for a, b in zip(one, other, strict=True)), "a picture is held once"
 
 
 def test_what_broke_the_format_is_learned_from_unless_it_is_masked(settings, group, policy):

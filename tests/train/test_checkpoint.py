@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from foveal.errors import RecordError, TrainingError
-from foveal.train.checkpoint import last_checkpoint, load_checkpoint, load_progress, remove_parts, save_checkpoint
+from foveal.train.checkpoint import (
+    last_checkpoint,
+    load_checkpoint,
+    load_progress,
+    publish,
+    remove_parts,
+    save_checkpoint,
+)
 from foveal.train.metrics import MetricsLog
 
 
@@ -74,6 +81,30 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, trained):
     _save(tmp_path, 1, trained(size=3))
     with pytest.raises(TrainingError, match="another model"):
         load_checkpoint(last_checkpoint(tmp_path), *trained(size=4))
+
+
+def test_what_holds_no_weights_is_not_published_and_what_stood_there_stays(tmp_path):
+    start, part, folder = (tmp_path / name for name in ("start", "model.part", "model"))
+    for made in (start, folder):
+        made.mkdir()
+    (start / "tokenizer.json").write_text("t")
+    (folder / "model.safetensors").write_text("old")
+    with pytest.raises(TrainingError, match="no weights were saved"):
+        publish(part, start, folder)
+    assert not part.exists()
+    part.mkdir()
+    (part / "config.json").write_text("c")
+    with pytest.raises(TrainingError, match="no weights were saved"):
+        publish(part, start, folder)
+    assert (folder / "model.safetensors").read_text() == "old"
+    (part / "model.safetensors").write_text("new")
+    publish(part, start, folder)
+    assert sorted((path.name, path.read_text()) for path in folder.iterdir()) == [
+        ("config.json", "c"),
+        ("model.safetensors", "new"),
+        ("tokenizer.json", "t"),
+    ]
+    assert not part.exists()
 
 
 def test_metrics_behind_the_checkpoint_and_a_torn_line_are_dropped(tmp_path):

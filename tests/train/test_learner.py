@@ -19,7 +19,6 @@ from foveal.train.learner import Learner
 from foveal.train.pictures import encode
 from foveal.train.rl import run_rl
 from foveal.train.rl_settings import RlSettings
-from foveal.train.tokens import from_trajectory
 from foveal.trajectory import Question
 
 ADVANTAGES = (1.0, -0.5, 0.3, -1.2, 0.8, 0.1, -0.9)
@@ -35,12 +34,12 @@ def settings(tiny_checkpoint):
 
 
 @pytest.fixture
-def samples(policy, store, written):
+def samples(encoded, written):
     """Seven trajectories of different lengths, five with pictures; what their sampler recorded is made up."""
     found = []
     for seed, advantage in enumerate(ADVANTAGES):
         trajectory = written(seed, "red" * (1 + seed % 3), with_pictures=seed not in (2, 5))
-        one, _ = from_trajectory(trajectory, store, policy.encoder, 10_000)
+        one, _ = encoded(trajectory)
         recorded = np.random.default_rng(seed).uniform(-3, 0, len(one.ids)).astype(np.float32)
         found.append(Sample(dataclasses.replace(one, logprobs=recorded * one.loss_mask), advantage))
     return found
@@ -176,6 +175,14 @@ def _norm(gradients):
     return float(torch.cat([gradient.flatten() for gradient in gradients.values()]).norm())
 
 
+def test_accumulation_steps_of_the_launcher_divide_nothing(settings, samples, learner, monkeypatch):
+    norms = []
+    for steps in ("1", "4"):
+        monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", steps)
+        norms.append(learner(settings(freeze_vision=False)).learn([samples]).grad_norm)
+    assert norms[0] == pytest.approx(norms[1])
+
+
 def test_weights_decay_by_the_rate_and_the_share_that_are_set(settings, samples, learner):
     plain, decayed = (learner(settings(freeze_vision=False, weight_decay=decay)) for decay in (0.0, 0.5))
     before = {name: weight.detach().clone() for name, weight in plain.trained.items()}
@@ -186,10 +193,10 @@ def test_weights_decay_by_the_rate_and_the_share_that_are_set(settings, samples,
         torch.testing.assert_close(lost, 1e-3 * 0.5 * weight, atol=1e-6, rtol=0)
 
 
-def test_log_probs_of_trainer_and_reference_are_at_the_temperature_of_the_sampling(settings, policy, store):
+def test_log_probs_of_trainer_and_reference_are_at_the_temperature_of_the_sampling(settings, policy, store, encoded):
     agent = Agent(policy, Tools(), FOVEAL, Limits(max_turns=1, max_turn_tokens=20), Sampling(temperature=0.5, seed=1))
     sampled = asyncio.run(agent.run(Question(id="q", text="which colour?"), store))
-    sequence, _ = from_trajectory(sampled, store, policy.encoder, 10_000)
+    sequence, _ = encoded(sampled)
     chosen = settings(temperature=0.5, loss={"kl": 1.0})
     one = Learner(chosen, Accelerator(cpu=True), copy.deepcopy(policy.model), policy.encoder, policy.model)
     figures = one.learn([[Sample(sequence, 1.0)]]).figures.means()

@@ -53,13 +53,14 @@ def test_figures_of_a_step_by_hand(group):
         "reward/accuracy": 3 / 6,
         "family/direct/accuracy": 1 / 3,
         "family/search/accuracy": 2 / 3,
-        "family/direct/calls": 1 / 2,
+        "family/direct/calls": 2 / 3,
         "family/search/calls": 1 / 2,
         "stop/answered": 6 / 8,
         "stop/policy_error": 1 / 8,
-        "calls/rate": 1 / 2,
+        "calls/rate": 4 / 7,
         "policy/entropy": 0.5,
     }
     assert {name: figures[name] for name in wanted} == pytest.approx(wanted)
+    assert figures["length/cut"] == 1 / 7, "what the policy failed in is no behaviour of the model"
     loose = summarize(groups, {}, SETTINGS.model_copy(update={"dynamic_sampling": False, "mask_cut": False}))
     assert (loose["rollouts/trained"], loose["rollouts/masked"]) == (6, 0)

@@ -285,9 +285,13 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same(rl_settings, tmp
     _assert_same_run(run, tmp_path / "whole")
 
 
-@pytest.mark.slow
-def test_two_processes_share_a_run(rl_settings, tmp_path):
-    settings = rl_settings(steps=2, prompts=4, dynamic_sampling=False)
+@pytest.fixture
+def in_two_processes(tmp_path):
+    """Run settings as a launcher would."""
+    return lambda settings, run: _launched(settings, run, tmp_path)
+
+
+def _launched(settings, run, tmp_path):
     file = tmp_path / "rl.json"
     file.write_text(settings.model_dump_json(), encoding="utf-8")
     program = tmp_path / "program.py"
@@ -299,9 +303,30 @@ def test_two_processes_share_a_run(rl_settings, tmp_path):
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
-    words = [*launch, str(program), str(file), str(tmp_path / "two")]
+    words = [*launch, str(program), str(file), str(run)]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_questions_of_two_processes_never_overlap(rl_settings, tmp_path, in_two_processes):
+    settings = rl_settings(steps=4, prompts=4, rollouts=2, sampling_budget=3, saved_groups=99)
+    in_two_processes(settings, tmp_path / "two")
+    first, unequal = 0, []
+    for line in _lines(tmp_path / "two"):
+        kept = read_run(tmp_path / "two" / "rollouts" / f"step-{line['step']:06d}").trajectories
+        own = len({trajectory.settings["group"]["draw"] for trajectory in kept})
+        assert {trajectory.settings["group"]["draw"] for trajectory in kept} == set(range(first, first + 2 * own, 2))
+        other = line["groups/drawn"] - own
+        unequal.append(other - own)
+        first += 2 * max(own, other)
+        assert line["draws"] == first
+    assert max(unequal) > 0, "in some step the other process had to draw more"
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_run(rl_settings, tmp_path, in_two_processes):
+    settings = rl_settings(steps=2, prompts=4, dynamic_sampling=False)
+    in_two_processes(settings, tmp_path / "two")
     run_rl(settings, tmp_path / "one")
     kept = read_run(tmp_path / "two" / "rollouts" / "step-000001").trajectories
     assert {trajectory.settings["group"]["draw"] for trajectory in kept} == {0, 2}, "the other process has 1 and 3"

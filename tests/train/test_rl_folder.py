@@ -4,6 +4,7 @@ import shutil
 import pytest
 
 from foveal.errors import ConfigError
+from foveal.tools.search.folder import build_index
 from foveal.train.rl_folder import check_run, keep_start
 from foveal.train.rl_settings import RlSettings
 
@@ -15,12 +16,17 @@ def begun(tmp_path):
     start.mkdir()
     (start / "config.json").write_text("{}")
     (start / "model.safetensors").write_bytes(bytes(3 * 2**20))
-    (tmp_path / "questions.jsonl").write_text('{"id": "a"}\n')
+    (tmp_path / "picture.png").write_bytes(b"as it was")
+    (tmp_path / "questions.jsonl").write_text('{"id": "a", "text": "?", "images": ["picture.png"]}\n')
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "a.txt").write_text("The capital of Chad is N'Djamena.")
+    build_index(tmp_path / "documents", tmp_path / "index")
     (tmp_path / "system.txt").write_text("Look.")
     settings = RlSettings(
         model=start,
         questions=(tmp_path / "questions.jsonl",),
         system_prompt=tmp_path / "system.txt",
+        tools={"search": tmp_path / "index"},
         reward={"judge": {"url": "http://127.0.0.1:1/v1", "model": "j"}},
     )
     run = tmp_path / "run"
@@ -48,7 +54,8 @@ def test_the_same_run_goes_on_and_what_was_kept_of_its_start_stays(begun):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("questions.jsonl", b'{"id": "b"}\n'),
+        ("questions.jsonl", b'{"id": "b", "text": "?", "images": ["picture.png"]}\n'),
+        ("picture.png", b"another"),
         ("system.txt", b"Guess"),
         ("start/config.json", b'{"x": 1}'),
         ("start/model.safetensors", bytes(3 * 2**20 - 1) + b"1"),
@@ -63,6 +70,19 @@ def test_a_file_that_holds_something_else_now_is_refused(begun, tmp_path, name, 
     with pytest.raises(ConfigError) as refused:
         check_run(settings, run, resume=True, processes=2)
     assert refused.value.what.endswith(f"was begun when something else stood in {tmp_path / name}")
+
+
+def test_an_index_of_something_else_is_refused_and_a_copy_of_it_is_not(begun, tmp_path):
+    settings, run = begun
+    (tmp_path / "index").rename(tmp_path / "before")
+    shutil.copytree(tmp_path / "before", tmp_path / "index")
+    check_run(settings, run, resume=True, processes=2)
+    shutil.rmtree(tmp_path / "index")
+    (tmp_path / "documents" / "a.txt").write_text("The capital of Chad is Atlantis.")
+    build_index(tmp_path / "documents", tmp_path / "index")
+    with pytest.raises(ConfigError) as refused:
+        check_run(settings, run, resume=True, processes=2)
+    assert refused.value.what.endswith(f"something else stood in {tmp_path / 'index'}")
 
 
 def test_weights_that_are_gone_are_refused(begun, tmp_path):
@@ -91,7 +111,8 @@ def test_another_number_of_processes_is_refused(begun):
 def test_what_lets_a_run_go_on_may_change_and_nothing_else_of_the_judge(begun):
     settings, run = begun
     moved = {"url": "http://127.0.0.1:2/v1", "model": "j", "timeout": 9.0, "max_retries": 0}
-    check_run(_changed(settings, micro_tokens=1, gradient_checkpointing=True, reward={"judge": moved}), run, True, 2)
+    less = {"micro_tokens": 1, "gradient_checkpointing": True, "max_batch": 1, "concurrency": 2}
+    check_run(_changed(settings, **less, reward={"judge": moved}), run, True, 2)
     for judge in ({**moved, "model": "k"}, {**moved, "max_tokens": 1}, None):
         with pytest.raises(ConfigError, match="reward was"):
             check_run(_changed(settings, reward={"judge": judge}), run, True, 2)

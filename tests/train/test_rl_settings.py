@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from foveal.config import read_settings
 from foveal.errors import ConfigError
-from foveal.train.rl_settings import LossSettings
+from foveal.train.rl_settings import LossSettings, RlSettings
 
 
 def test_the_defaults_are_the_papers():
@@ -27,6 +27,13 @@ def test_resolved_settings_read_back_as_they_were():
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValidationError):
         LossSettings(**wrong)
+
+
+def test_a_temperature_that_would_be_greedy_is_refused():
+    values = {"model": "m", "questions": "q.jsonl"}
+    assert RlSettings(**values, temperature=1e-4).temperature == 1e-4
+    with pytest.raises(ValidationError, match="temperature"):
+        RlSettings(**values, temperature=9e-5)
 
 
 def test_an_unknown_preset_is_named():

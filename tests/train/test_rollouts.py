@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from foveal.curate.questions import read_questions
-from foveal.errors import PolicyError, TrainingError
+from foveal.errors import InputError, PolicyError, TrainingError
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.protocol import FOVEAL
 from foveal.tools.session import Tools
@@ -171,6 +171,15 @@ def test_a_policy_that_fails_is_data_unless_it_always_fails(rl_settings):
     assert reasons.count(StopReason.POLICY_ERROR) == 1
     with pytest.raises(TrainingError, match="every rollout failed, the first with: the script ended"):
         asyncio.run(_rollouts(settings, _Recorder(lambda number: [])).sample(1, 0, ImageStore()))
+
+
+def test_a_picture_that_cannot_be_read_is_told_as_it_is(rl_settings, tmp_path):
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    line = '{"id": "a", "text": "?", "images": ["0.png"], "gold": "red"}\n'
+    (tmp_path / "q.jsonl").write_text(line, encoding="utf-8")
+    settings = rl_settings(prompts=2, questions=tmp_path / "q.jsonl", dynamic_sampling=False)
+    with pytest.raises(InputError, match=r"0\.png"):
+        asyncio.run(_rollouts(settings, _Recorder(lambda number: _answer("red"))).sample(1, 0, ImageStore()))
 
 
 def test_a_failure_of_the_policy_says_nothing_about_the_answers_beside_it(rl_settings):

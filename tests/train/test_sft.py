@@ -19,42 +19,12 @@ from foveal.train.sft import count_steps, load_encoder, run_sft
 from foveal.trajectory import StopReason
 
 
-@pytest.fixture
-def data(tmp_path, store, written):
-    """A run folder of five trajectories: two without pictures, answers by turns."""
-    folder = tmp_path / "data"
-    with RunWriter(folder) as writer:
-        for seed in range(5):
-            writer.write(written(seed, ("red", "blue")[seed % 2], with_pictures=seed not in (1, 4)), store)
-    return folder
-
-
-@pytest.fixture
-def settings(tiny_checkpoint, data):
-    """Small settings: two optimizer steps an epoch."""
-
-    def make(**changed):
-        values = {"batch_size": 3, "micro_batch": 3, "learning_rate": 2e-3, "epochs": 2, "log_steps": 1, **changed}
-        return SftSettings(model=tiny_checkpoint, data=(data,), **values)
-
-    return make
-
-
 def _weights(run):
     return load_file(run / "model" / "model.safetensors")
 
 
 def _same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-class _Interrupt(TrainerCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
 
 
 class _Gradients(TrainerCallback):
@@ -135,6 +105,27 @@ def test_the_loss_of_a_step_that_holds_all_is_the_mean_over_learned_tokens(setti
     assert logged == pytest.approx(total / count, rel=1e-4)
 
 
+def test_the_loss_that_is_told_is_the_mean_of_a_learned_token_however_full_the_steps_are(settings, tmp_path):
+    """In one line: weights stay as they are, and steps of 1, 4, 5 and (at most) 128 sequences have all of them once."""
+    found = {}
+    for size in (1, 4, 5, 128):
+        still = settings(batch_size=size, micro_batch=1, epochs=1, learning_rate=1e-30, log_steps=100)
+        found[size] = run_sft(still, tmp_path / str(size)).loss
+        (line,) = (tmp_path / str(size) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert json.loads(line)["loss"] == found[size]
+    assert list(found.values()) == pytest.approx([found[5]] * 4, rel=1e-4)
+
+
+def test_data_that_do_not_fill_a_step_have_the_gradients_of_a_step_that_they_fill(settings, tmp_path):
+    gradients = {}
+    for size in (5, 128):
+        gradients[size] = _Gradients()
+        run_sft(settings(batch_size=size, micro_batch=1, epochs=1), tmp_path / str(size), callbacks=[gradients[size]])
+    largest = max(float(gradient.abs().max()) for gradient in gradients[5].found.values())
+    for name, gradient in gradients[5].found.items():
+        assert float((gradients[128].found[name] - gradient).abs().max()) < 1e-5 * largest
+
+
 def test_a_token_weighs_the_same_in_a_short_sequence_and_in_a_long_one(settings, tmp_path):
     """The gradients of steps of one sequence each are, on average, that of one step over all."""
 
@@ -186,11 +177,11 @@ def test_two_processes_train_to_the_weights_of_one(settings, tmp_path, store, wr
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
-def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(settings, tmp_path, stop_at):
+def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(settings, interrupt, tmp_path, stop_at):
     chosen = settings(micro_batch=1, epochs=3, save_steps=1)
     run_sft(chosen, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run_sft(chosen, tmp_path / "cut", callbacks=[_Interrupt(stop_at + 1)])
+        run_sft(chosen, tmp_path / "cut", callbacks=[interrupt(stop_at + 1)])
     assert not (tmp_path / "cut" / "model").exists()
     result = run_sft(chosen, tmp_path / "cut", resume=True)
     assert result.steps == 6
@@ -213,19 +204,19 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(settings, tmp_path, rank)
     assert _same(before, _weights(run))
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, tmp_path):
+def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, interrupt, tmp_path):
     chosen = settings(save_steps=50, epochs=1)
     run_sft(chosen, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run_sft(chosen, tmp_path / "cut", callbacks=[_Interrupt(1)])
+        run_sft(chosen, tmp_path / "cut", callbacks=[interrupt(1)])
     run_sft(chosen, tmp_path / "cut", resume=True)
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "cut"))
 
 
-def test_a_half_written_checkpoint_is_passed_over(settings, tmp_path):
+def test_a_half_written_checkpoint_is_passed_over(settings, interrupt, tmp_path):
     chosen = settings(save_steps=1)
     with pytest.raises(KeyboardInterrupt):
-        run_sft(chosen, tmp_path / "run", callbacks=[_Interrupt(3)])
+        run_sft(chosen, tmp_path / "run", callbacks=[interrupt(3)])
     (tmp_path / "run" / "checkpoints" / "checkpoint-2" / "trainer_state.json").unlink()
     run_sft(chosen, tmp_path / "run", resume=True)
     run_sft(chosen, tmp_path / "whole")
@@ -236,7 +227,7 @@ def test_runs_are_never_overwritten_and_resume_asks_for_the_same_settings(settin
     run = tmp_path / "run"
     run_sft(settings(epochs=1), run)
     before = _weights(run)
-    with pytest.raises(ConfigError, match="not empty"):
+    with pytest.raises(ConfigError, match="already holds a run"):
         run_sft(settings(epochs=1), run)
     with pytest.raises(ConfigError, match=r"learning_rate was 0\.002"):
         run_sft(settings(epochs=1, learning_rate=0.5), run, resume=True)
@@ -273,11 +264,11 @@ def test_adapters_are_merged_into_a_plain_checkpoint(settings, tmp_path, tiny_ch
     TransformersPolicy(tmp_path / "run" / "model", device="cpu")
 
 
-def test_adapters_resume_exactly(settings, tmp_path):
+def test_adapters_resume_exactly(settings, interrupt, tmp_path):
     chosen = settings(lora_rank=2, save_steps=1)
     run_sft(chosen, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run_sft(chosen, tmp_path / "cut", callbacks=[_Interrupt(2)])
+        run_sft(chosen, tmp_path / "cut", callbacks=[interrupt(2)])
     run_sft(chosen, tmp_path / "cut", resume=True)
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "cut"))
 

@@ -10,7 +10,6 @@ from foveal.policy.tower import Tower
 from foveal.protocol import Profile
 from foveal.tools.opening import open_tools
 from foveal.tools.sandbox import LocalSandbox
-from foveal.tools.searched import describe_searched
 from foveal.tools.session import Tools
 
 
@@ -59,7 +58,7 @@ def open_offered(benchmark: Benchmark, settings: BenchToolSettings, sessions: in
         image=tools.image if "image_search" in offered else None,
         k=tools.k,
         visitor=tools.visitor,
-        searched=describe_searched(settings),
+        searched=tools.searched,
     )
     as_usual = set(tools.offered) == set(own)
     by_hand = f"chosen by hand; the benchmark itself has {', '.join(own)}"

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from foveal.bench.pictures import decode
+from foveal.curate.choices import lettered, with_choices
 from foveal.errors import InputError
 from foveal.trajectory import ImageStore, Question
 
@@ -183,7 +184,7 @@ class Row:
 
 
 def choice_item(row: Row, *, id: str, text: str, options: Mapping[str, str], answer: str, **more: Any) -> Item:
-    """An item of multiple choice: lines `A. text` behind the question, the letter as gold.
+    """An item of multiple choice: its options behind the question (`with_choices`), the letter as gold.
 
     Args:
         row: Where its pictures are, in the column `image`, unless `more` names them.
@@ -206,12 +207,10 @@ def choice_item(row: Row, *, id: str, text: str, options: Mapping[str, str], ans
     )
     if not right:
         raise BadRow(f"the answer {answer!r} is none of the options {', '.join(options)}")
-    # Options that are drawn in the picture are written as their own letters: nothing to list.
-    lines = [f"{name}. {option}" for name, option in options.items() if set(options.values()) != set(options)]
     meta = {**more.pop("meta", {}), "options": dict(options)}
     pictures = more.pop("pictures", None)
     shown = row.pictures("image") if pictures is None else pictures
-    return Item(id, "\n".join([text, *lines]), right, shown, meta=meta, **more)
+    return Item(id, with_choices(text, options), right, shown, meta=meta, **more)
 
 
 def listed(options: Iterable[str]) -> dict[str, str]:
@@ -220,12 +219,10 @@ def listed(options: Iterable[str]) -> dict[str, str]:
     Raises:
         BadRow: There are more options than letters.
     """
-    if len(options := list(options)) > len(string.ascii_uppercase):
-        raise BadRow(f"{len(options)} options")
-    return {
-        letter: re.sub(rf"^\s*(?:\({letter}\)|（{letter}）|{letter}[.:)：])\s*", "", option).strip()
-        for letter, option in zip(string.ascii_uppercase, options, strict=False)
-    }
+    try:
+        return lettered(options)
+    except ValueError as error:
+        raise BadRow(str(error)) from None
 
 
 def as_text(value: Any, name: str) -> str:

@@ -3,7 +3,7 @@
 A score is the part `accuracy` of the reward; how it came about is under `settings["bench"]`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,12 +92,20 @@ async def regrade(run: Path, benchmark: Benchmark, judge: Judge | None, every: b
     """
     if not every and (judge is None or not any(map(_waits, scan_run(run)))):
         return 0
+    scores = others = 0
+
+    async def again(batch: Sequence[Trajectory]) -> Sequence[Trajectory]:
+        nonlocal scores, others
+        new = [await _again(benchmark, judge, one) if every or _waits(one) else one for one in batch]
+        scores += sum(old.reward != one.reward for old, one in zip(batch, new, strict=True))
+        others += sum(old != one for old, one in zip(batch, new, strict=True))
+        return new
+
     with edit_run(run) as editor:
-        new = [await _again(benchmark, judge, one) if every or _waits(one) else one for one in editor.trajectories]
-        pairs = list(zip(editor.trajectories, new, strict=True))
-        if any(old != one for old, one in pairs):
-            editor.replace(new)
-        return sum(old.reward != one.reward for old, one in pairs)
+        await editor.draft(again)
+        if others:
+            editor.commit()
+    return scores
 
 
 def _waits(trajectory: Trajectory) -> bool:

@@ -11,8 +11,8 @@ from cyclopts import App
 from rich.console import Console
 
 from foveal import __version__
-from foveal.cli.common import explain, first_known, missing_package, unusable_path
-from foveal.errors import FovealError
+from foveal.cli.common import explain, missing_package, unusable_path
+from foveal.errors import FovealError, first_known
 
 app = App(
     name="foveal",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from foveal.cli.answering import DEFAULTS, AgentFlags, check_shipped_question, open_agent
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def ask(
     *words: str,
     flags: Annotated[AgentFlags, Parameter(name="*")] = DEFAULTS,
-    seed: int = 0,
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     run: Path | None = None,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
 ) -> int:

@@ -63,16 +63,6 @@ def explain(error: FovealError, console: Console) -> int:
     return 2 if isinstance(error, BEFORE_WORK) else 1
 
 
-def first_known(group: ExceptionGroup[Exception]) -> FovealError | None:
-    """The first error of a group of errors for users; None if any of them is a bug, whose traceback is needed."""
-    if group.split(FovealError)[1] is not None:
-        return None
-    first: Exception = group
-    while isinstance(first, ExceptionGroup):
-        first = first.exceptions[0]
-    return first if isinstance(first, FovealError) else None
-
-
 def missing_package(error: ImportError) -> MissingDependency | None:
     """The error for users if `error` came from an optional package that is not installed; None for any other."""
     seen: BaseException | None = error

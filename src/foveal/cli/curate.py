@@ -6,7 +6,7 @@ import itertools
 from cyclopts import App
 
 from foveal.cli.asked import reading_bar
-from foveal.cli.common import logs
+from foveal.cli.common import logs, plain
 from foveal.cli.curation import (
     Config,
     Figures,
@@ -148,8 +148,8 @@ def window(*settings: Words, config: Config, folder: InFolder, json_file: JsonFi
 
 
 @app.command
-def split(*settings: Words, config: Config, folder: InFolder, json_file: JsonFile = None) -> None:
-    """Write the sets: FOLDER/sft for foveal sft, FOLDER/rl for foveal rl.
+def split(*settings: Words, config: Config, folder: InFolder, json_file: JsonFile = None) -> int:
+    """Write the sets: FOLDER/sft for foveal sft, FOLDER/rl for foveal rl. Questions that wait are in neither: code 1.
 
     --json FILE gets waiting, the rows of each set (sft.train, sft.held_out, rl.train, rl.held_out), and how many of
     those of sft are reasoning alone (long_cot.train, long_cot.held_out).
@@ -164,10 +164,16 @@ def split(*settings: Words, config: Config, folder: InFolder, json_file: JsonFil
         score_again(curation, chosen)
         judge(curation, chosen, questions)
     sets = cut(curation, chosen)
-    figures: Figures = {"step": "split", "waiting": sets.waiting}
+    figures: Figures = {"step": "split", "waiting": sum(sets.waiting.values())}
     for name, counts in (("sft", sets.sft), ("long_cot", sets.long_cot), ("rl", sets.rl)):
         figures |= {f"{name}.{part}": count for part, count in counts.items()}
     tell(console, json_file, figures)
+    for change in sets.changed:
+        console.print(f"cut anew: {plain(change)}", style="yellow", soft_wrap=True, markup=False)
+    for step, count in sets.waiting.items():
+        left = f"{count} questions wait: run foveal curate {step}, and split again"
+        console.print(left, style="yellow", soft_wrap=True, markup=False)
+    return 1 if sets.waiting else 0
 
 
 @app.command

@@ -78,13 +78,14 @@ def import_(
         out: A new folder.
         json_file: Write the figures to this file: kind, kept, rejected, seconds.
     """
+    from foveal.curate.adding import QUESTIONS
     from foveal.integrations.formats import transfer
 
     check_writable(json_file)
     started = time.monotonic()
     with logs(logging.WARNING):
         result = transfer.bring(source, from_format, out)
-    look = f"foveal view {out}" if result.kind == "run" else f"the question set is {out}/{transfer.QUESTIONS}"
+    look = f"foveal view {out}" if result.kind == "run" else f"the question set is {out}/{QUESTIONS}"
     return _tell(result, out, look, time.monotonic() - started, json_file)
 
 

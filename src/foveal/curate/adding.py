@@ -7,15 +7,15 @@ import os
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, TextIO, cast
 
 from pydantic import JsonValue, ValidationError
 
 from foveal.curate.folder import alone
 from foveal.curate.pictures import PictureLimits
-from foveal.curate.questions import QuestionRow
+from foveal.curate.questions import QuestionRow, read_questions
 from foveal.curate.reading import ColumnWatch, Kept, no_columns, read_file
 from foveal.curate.rejects import Reject, in_short
 from foveal.curate.sources import SourceFile, SourceSettings, source_files
@@ -100,19 +100,24 @@ def add_sources(
     sources: Sequence[SourceSettings],
     limits: PictureLimits | None = None,
     on_row: Callable[[Progress], None] = lambda progress: None,
+    otherwise: str = "name another folder",
 ) -> AddedFigures:
-    """Make a curation folder of raw question sets, or go on with one; a folder that is done is only looked at.
+    """Make a curation folder of raw question sets, or go on with one.
+
+    A folder that is done is only looked at, but for licences and addresses that were named since. One that was begun
+    with other settings and never done, as by a command with a wrong column, is begun anew.
 
     Args:
         folder: Made if it is not there.
         sources: What it is made of, in this order.
         limits: What pictures may be kept.
         on_row: Told of every row; not of rows that an earlier try has read.
+        otherwise: How to come to a folder of other sources, for errors.
 
     Raises:
         ConfigError: The folder was made from other sources, settings or files; a source has no files, or not the
             columns that are named; or its formats cannot be told.
-        InputError: Another process is writing to the folder, or the disk is full.
+        InputError: A source has no row; another process is writing to the folder, or the disk is full.
         MissingDependency: The package that reads a format is not installed.
     """
     limits = limits or PictureLimits()
@@ -126,49 +131,88 @@ def add_sources(
             raise ConfigError(f"{folder} is within the source {source.name}", "name a folder outside of it")
     try:
         with alone(folder):
-            done = _started(folder, settings)
+            done = _done(folder)
             if done is None:
+                _begin(folder, settings)
                 with warnings.catch_warnings():
                     # Pillow's words on odd files; not in the threads, where filters are shared.
                     warnings.filterwarnings("ignore", module=r"PIL\.")
                     parts = [_part(folder, number, file, limits, on_row) for number, file in enumerate(files)]
                 _check_columns(files, parts)
+                _check_rows(files, parts)
                 done = _put_together(folder, settings, files, parts)
             else:
-                _check_unchanged(done, files)
+                _check_unchanged(folder, done, settings, files, otherwise)
+                if done.settings != settings:
+                    done = _name_licences(folder, done, settings, sources)
             shutil.rmtree(folder / PARTS, ignore_errors=True)
             return done
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error}", "make room, or name another folder") from error
 
 
-def _started(folder: Path, settings: dict[str, JsonValue]) -> AddedFigures | None:
-    """The figures of a folder that is done; None for one that is now begun or goes on."""
-    for path in (folder / SOURCES, folder / PARTS / "settings.json"):
-        if not path.exists():
-            continue
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            figures = AddedFigures.model_validate(found) if path.name == SOURCES else None
-        except (ValueError, ValidationError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}", "remove the folder and add again") from None
-        if (figures.settings if figures else found) != settings:
-            raise ConfigError(
-                f"{folder} was made from other sources or settings", "name another folder, or the old settings"
-            )
-        return figures
-    if (folder / QUESTIONS).exists():
+def _done(folder: Path) -> AddedFigures | None:
+    """The figures of a folder that is done."""
+    file = folder / SOURCES
+    if not file.exists():
+        return None
+    try:
+        return AddedFigures.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise ConfigError(f"{file} cannot be read: {error}", "remove the folder and add again") from None
+
+
+def _begin(folder: Path, settings: dict[str, JsonValue]) -> None:
+    """Make the folder ready for parts; those that were made with other settings go."""
+    begun, content = folder / PARTS / "settings.json", f"{json.dumps(_content(settings))}\n"
+    if not begun.exists() and (folder / QUESTIONS).exists():
         raise ConfigError(f"{folder} holds a question set that was not made from sources", "name another folder")
     (folder / PARTS).mkdir(exist_ok=True)
     (folder / PICTURES).mkdir(exist_ok=True)
-    _write(folder / PARTS / "settings.json", [json.dumps(settings)])
-    return None
+    if not begun.exists() or begun.read_text(encoding="utf-8", errors="replace") != content:
+        for part in (folder / PARTS).glob("*.jsonl"):
+            part.unlink()
+        _write(begun, content)
 
 
-def _check_unchanged(done: AddedFigures, files: Sequence[SourceFile]) -> None:
+def _content(settings: Mapping[str, JsonValue]) -> JsonValue:
+    """What questions follow from: licences and addresses may be named when they are made already."""
+    sources = cast(list[dict[str, JsonValue]], settings.get("sources", []))
+    lasting = [{key: value for key, value in one.items() if key not in ("licence", "url")} for one in sources]
+    return {**settings, "sources": cast(JsonValue, lasting)}
+
+
+def _check_unchanged(
+    folder: Path, done: AddedFigures, settings: dict[str, JsonValue], files: Sequence[SourceFile], otherwise: str
+) -> None:
+    if _content(done.settings) != _content(settings):
+        raise ConfigError(f"{folder} was made from other sources or settings", f"set them back, or {otherwise}")
     known = [(source.name, file.name, file.sha256) for source in done.sources for file in source.files]
     if known != [(file.source.name, file.name, file.sha256()) for file in files]:
-        raise ConfigError("the files of the sources have changed since they were added", "name another folder")
+        raise ConfigError("the files of the sources have changed since they were added", otherwise)
+
+
+def _name_licences(
+    folder: Path, done: AddedFigures, settings: dict[str, JsonValue], sources: Sequence[SourceSettings]
+) -> AddedFigures:
+    """Write the licences and addresses of now into a folder that is done."""
+    named = {source.name: source for source in sources}
+    rows = [one.row for one in read_questions([folder / QUESTIONS])] if done.kept else []
+    with _replacing(folder / QUESTIONS) as questions:
+        for row in rows:
+            source = named.get(str(row.meta.get("source")))
+            questions.write(_written(row, source.licence if source is not None else row.meta.get("licence")))
+    found = [one.model_copy(update=named[one.name].model_dump(include={"licence", "url"})) for one in done.sources]
+    done = AddedFigures(settings=settings, sources=tuple(found))
+    _write(folder / SOURCES, done.model_dump_json(indent=2) + "\n")
+    return done
+
+
+def _written(row: QuestionRow, licence: JsonValue) -> str:
+    """A line of the question set, with this licence."""
+    meta = {key: value for key, value in row.meta.items() if key != "licence"}
+    meta |= {} if licence is None else {"licence": licence}
+    return row.model_copy(update={"meta": meta}).model_dump_json(exclude_defaults=True) + "\n"
 
 
 def _part(
@@ -214,6 +258,20 @@ def _check_columns(files: Sequence[SourceFile], parts: Sequence[Path]) -> None:
             raise no_columns(file, unseen[file.source.name], names[file.source.name])
 
 
+def _check_rows(files: Sequence[SourceFile], parts: Sequence[Path]) -> None:
+    """Refuse a source without any row: it is hardly the one that was meant."""
+    rows: Counter[str] = Counter()
+    for file, part in zip(files, parts, strict=True):
+        figures = _last_line(part).file
+        rows[file.source.name] += figures.rows if figures is not None else 0
+    for file in files:
+        if not rows[file.source.name]:
+            raise InputError(
+                f"source {file.source.name}: there is no row in {file.source.path}",
+                "name files that have rows, or leave the source out",
+            )
+
+
 def _last_line(part: Path) -> _Line:
     with part.open("rb") as file:
         file.seek(max(0, part.stat().st_size - 2**20))
@@ -244,7 +302,7 @@ def _put_together(
                         ids.add(row.id)
                         used.update(row.images)
                         kept[name] += 1
-                        questions.write(row.model_dump_json(exclude_defaults=True) + "\n")
+                        questions.write(_written(row, file.source.licence))
                 if reject is not None:
                     rejected[name][reject.reason] += 1
                     rejects.write(reject.model_dump_json() + "\n")
@@ -269,7 +327,7 @@ def _put_together(
             for name, source in unique.items()
         ),
     )
-    _write(folder / SOURCES, [added.model_dump_json(indent=2)])
+    _write(folder / SOURCES, added.model_dump_json(indent=2) + "\n")
     return added
 
 
@@ -331,6 +389,6 @@ def _replacing(path: Path) -> Iterator[TextIO]:
     unfinished.replace(path)
 
 
-def _write(path: Path, lines: Iterable[str]) -> None:
+def _write(path: Path, text: str) -> None:
     with _replacing(path) as file:
-        file.writelines(f"{line}\n" for line in lines)
+        file.write(text)

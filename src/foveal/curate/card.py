@@ -5,7 +5,7 @@ Everything is read from what the steps wrote, and the same curation gives the sa
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -29,10 +29,10 @@ from foveal.curate.cardtext import MARK, readme
 from foveal.curate.folder import LEDGER, Folder, Passes, write_whole
 from foveal.curate.funnel import EXAMPLES, Stage, funnel, taken_from
 from foveal.curate.lengths import lengths_of
-from foveal.curate.questions import QuestionRow, read_questions
+from foveal.curate.questions import QuestionRow, StoredQuestion, read_questions
 from foveal.curate.rejects import Reject
 from foveal.curate.sampling import ASKED
-from foveal.curate.sets import LONG_COT, RL, SFT
+from foveal.curate.sets import LONG_COT, RL, SFT, source_of
 from foveal.curate.settings import AskedSettings, CurateSettings
 from foveal.curate.split import Placed
 from foveal.curate.stages import Stages, Verified, VerifiedTry
@@ -64,14 +64,15 @@ def collect(folder: Folder, settings: CurateSettings) -> Card:
     """
     way = Stages(folder, settings)
     rows = {one.row.id: one.row for one in way.questions}
+    stages = funnel(way)
     sets, lengths = _cold_start(folder) if folder.has("split") else ([], [])
     return Card(
         foveal=__version__,
         name=folder.path.resolve().name,
         questions=len(rows),
-        stages=tuple(_stage(stage, rows, folder.path) for stage in funnel(way)),
-        rates=tuple(_rates(folder, settings)),
-        sources=tuple(_sources(folder, settings)),
+        stages=tuple(_stage(stage, rows, folder.path) for stage in stages),
+        rates=tuple(_rates(way, {stage.step for stage in stages})),
+        sources=tuple(_sources(folder)),
         teachers=tuple(_teachers(folder, settings)),
         spent=tuple(_spent(folder, settings)),
         lengths=tuple(lengths),
@@ -134,23 +135,28 @@ def _rejected(file: Path) -> Iterator[CardExample]:
                 yield CardExample(id=where, text=text, reason=reject.reason)
 
 
-def _rates(folder: Folder, settings: CurateSettings) -> Iterator[CardRates]:
-    wanted = {"difficulty": settings.difficulty.samples, "benefit": settings.benefit.samples}
-    if settings.window.student is not None:
-        wanted["window"] = settings.window.samples
-    for step, samples in wanted.items():
-        if step in settings.skip or not folder.has(step):
-            continue
-        verdicts = folder.verdicts(step, Passes).values()
-        whole = [one for one in verdicts if one.samples >= samples]
-        most = max((one.samples for one in whole), default=samples)
-        right = Counter(one.right for one in whole)
-        yield CardRates(
-            step=step,
-            counts=tuple(right[number] for number in range(most + 1)),
-            fates=tuple(_fate(step, number, number / most, settings) for number in range(most + 1)),
-            unfinished=sum(one.samples + one.given_up < samples for one in verdicts),
-        )
+def _rates(way: Stages, steps: set[str]) -> Iterator[CardRates]:
+    """Of the steps of the funnel that ask a model: of the questions that come to each, as there."""
+    settings = way.settings
+    if "difficulty" in steps:
+        yield _rates_of("difficulty", settings.difficulty.samples, way.checked.kept, way)
+    if "benefit" in steps:
+        yield _rates_of("benefit", settings.benefit.samples, way.hard.kept, way)
+    if "window" in steps and settings.window.student is not None:
+        learned = {name for name, place in way.folder.verdicts("split", Placed).items() if place.set == SFT}
+        yield _rates_of("window", settings.window.samples, way.for_window(learned), way)
+
+
+def _rates_of(step: str, samples: int, questions: Sequence[StoredQuestion], way: Stages) -> CardRates:
+    found = way.folder.verdicts(step, Passes)
+    verdicts = [found.get(one.row.id, Passes(id=one.row.id, samples=0, right=0)) for one in questions]
+    right = Counter(one.right for one in verdicts if one.samples >= samples)
+    return CardRates(
+        step=step,
+        counts=tuple(right[number] for number in range(samples + 1)),
+        fates=tuple(_fate(step, number, number / samples, way.settings) for number in range(samples + 1)),
+        unfinished=sum(one.samples + one.given_up < samples for one in verdicts),
+    )
 
 
 def _fate(step: str, right: int, rate: float, settings: CurateSettings) -> str:
@@ -167,10 +173,12 @@ def _fate(step: str, right: int, rate: float, settings: CurateSettings) -> str:
     return "too easy with tools" if rate > window.highest else "in the window"
 
 
-def _sources(folder: Folder, settings: CurateSettings) -> Iterator[CardSource]:
-    places: list[tuple[Literal["questions", "reasoning"], Path]] = [("questions", folder.path)]
-    if settings.long_cot.share:
-        places.append(("reasoning", folder.run(LONG_COT) / "source"))
+def _sources(folder: Folder) -> Iterator[CardSource]:
+    """What was taken in, whatever the settings say now: all of it is in the folder."""
+    places: tuple[tuple[Literal["questions", "reasoning"], Path], ...] = (
+        ("questions", folder.path),
+        ("reasoning", source_of(folder).path),
+    )
     for holds, place in places:
         taken = taken_from(place)
         for source in taken.sources if taken is not None else ():

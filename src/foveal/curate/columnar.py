@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from foveal.curate.tables import BadRow, RawRow, Table
 from foveal.errors import MissingDependency
 
@@ -100,6 +102,7 @@ def _open_arrow(path: Path, wanted: Sequence[str]) -> Table:
 
 def _rows(batches: Iterator[Any], schema: Any) -> Iterator[RawRow | BadRow]:
     labels = _labels(schema)
+    few_bits = {field.name: field.type for field in schema if _has_few_bits(field.type)}
     number = 0
     try:
         for batch in batches:
@@ -108,6 +111,8 @@ def _rows(batches: Iterator[Any], schema: Any) -> Iterator[RawRow | BadRow]:
                 for column, names in labels.items():
                     if isinstance(index := values.get(column), int) and 0 <= index < len(names):
                         values[column] = names[index]
+                for column in few_bits.keys() & values.keys():
+                    values[column] = _as_written(values[column], few_bits[column])
                 yield RawRow(number, values)
     except DAMAGE as error:
         yield BadRow(number + 1, "unreadable", f"the file is damaged after {number} rows: {_line(error)}")
@@ -124,6 +129,28 @@ def _labels(schema: Any) -> dict[str, list[str]]:
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}  # written by something else
+
+
+def _has_few_bits(kind: Any) -> bool:
+    """Whether there are numbers of 16 or 32 bits with a point, at any depth."""
+    return _is_small(kind) or any(_has_few_bits(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _is_small(kind: Any) -> bool:
+    return bool(pa.types.is_float32(kind) or pa.types.is_float16(kind))
+
+
+def _as_written(value: Any, kind: Any) -> Any:
+    """A value whose numbers of few bits are what was written: 1.7, which is 1.7000000476837158 when bits are added."""
+    if isinstance(value, dict):
+        return {field.name: _as_written(value[field.name], field.type) for field in kind}
+    if isinstance(value, tuple):  # an entry of a map
+        return tuple(_as_written(item, field.type) for item, field in zip(value, kind, strict=True))
+    if isinstance(value, list):
+        return [_as_written(item, kind.field(0).type) for item in value]
+    if value is None or not _is_small(kind):
+        return value
+    return float(str(np.float32(value) if pa.types.is_float32(kind) else np.float16(value)))
 
 
 def _top_level(schema: Any, wanted: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from foveal.curate.adding import SOURCES, AddedFigures
 from foveal.curate.sets import RL
-from foveal.curate.split import Placed
+from foveal.curate.split import Placed, changes
 from foveal.curate.stages import Sieved, Stages
 from foveal.errors import ConfigError, RecordError
 
@@ -44,10 +44,12 @@ def funnel(stages: Stages) -> list[Stage]:
     The row `benefit` lets out what the student did not solve, for the cold start; what it solved goes on to `window`.
 
     Raises:
-        ConfigError: The sets were cut with other settings.
+        ConfigError: The sets were cut with other settings, or of other verdicts.
         RecordError: What the steps wrote cannot be read.
     """
     folder, settings, found = stages.folder, stages.settings, list[Stage]()
+    if folder.has("split"):
+        _check_cut(stages)
     if (taken := taken_from(folder.path)) is not None:
         rows, rejected = sum(source.rows for source in taken.sources), dict(taken.rejected.most_common())
         found.append(Stage("sources", rows, len(stages.questions), 0, rejected, ()))
@@ -59,6 +61,17 @@ def funnel(stages: Stages) -> list[Stage]:
         elif step != "verify":  # without teachers there are sets all the same
             return found
     return found + _sets(stages) if folder.has("split") else found
+
+
+def _check_cut(stages: Stages) -> None:
+    """Make sure that the sets are those of the settings."""
+    path, fix = stages.folder.path, "run foveal curate split again"
+    if (changed := changes(stages.folder, stages.settings)) is None:
+        raise ConfigError(f"nobody knows with which settings the sets in {path} were cut", fix)
+    if changed:
+        raise ConfigError(
+            f"the sets in {path} were cut with other settings: {'; '.join(changed)}", f"{fix}, or set it back"
+        )
 
 
 def taken_from(folder: Path) -> AddedFigures | None:
@@ -108,7 +121,8 @@ def _sets(stages: Stages) -> list[Stage]:
 def _drawn(name: str, candidates: set[str], chosen: set[str], places: Mapping[str, Placed]) -> Stage:
     """A set, out of those that it could be made of."""
     if chosen - candidates:
-        raise ConfigError(f"the set {name} was cut with other settings", "run foveal curate split again")
+        what = f"the set {name} has questions that a step before it does not let through any more"
+        raise ConfigError(what, "run foveal curate split again")
     left = Counter(TO_RL if places[one].set == RL else str(places[one].reason) for one in candidates - chosen)
     return Stage(
         name, len(candidates), len(chosen), 0, dict(sorted(left.items(), key=lambda one: (-one[1], one[0]))), ()

@@ -57,7 +57,8 @@ def take_reasoning(folder: Folder, settings: CurateSettings, profile: Profile) -
     if not settings.long_cot.sources:
         raise ConfigError("long_cot names no sources", "add [[long_cot.sources]] with columns.reasoning")
     source = source_of(folder)
-    added = add_sources(source.path, settings.long_cot.sources)
+    away = f"move {folder.run(LONG_COT)} away, and run foveal curate long-cot again: nobody is asked for it"
+    added = add_sources(source.path, settings.long_cot.sources, otherwise=away)
     if added.kept:
         check(source.path, settings.benchmarks)
     refused = leaking(folder, settings) if added.kept else {}

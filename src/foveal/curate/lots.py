@@ -1,6 +1,7 @@
 """What is left to chance in curation, and follows from seed and names alone: whatever else there is changes nothing."""
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -8,6 +9,9 @@ from foveal.curate.questions import StoredQuestion
 from foveal.errors import ConfigError
 
 Part = Literal["train", "held_out"]
+
+ROUNDING = 1e-9
+"""Shares that come so near to 1 come to 1: 0.7 + 0.2 + 0.1 is less in floating point."""
 
 
 def lot(seed: int, what: str, name: str) -> float:
@@ -26,21 +30,32 @@ def by_lot(questions: Sequence[StoredQuestion], most: int | None, seed: int, wha
 
 
 def within_shares(counts: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, int]:
-    """The most that can be kept of each value, so that none is more than its share of all that is kept.
+    """The most that can be kept of each value, so that none is a whole row or more over its share of all that is kept.
+
+    Whole rows seldom meet shares to the digit: thirds of 100 rows would leave nothing at all. So as many are kept as
+    fractions of rows would allow, and those that are cut off most by rounding down are rounded up.
 
     Raises:
         ConfigError: Every value has a share, and together they come to less than everything.
     """
     capped = sum(shares.get(value, 1.0) for value, count in counts.items() if count)
-    if counts and capped < 1:
+    if sum(counts.values()) and capped < 1 - ROUNDING:
         raise ConfigError(
-            f"the shares of balance come to {capped:g} of 1, and there is nothing else to fill up with",
+            f"the shares of balance come to {capped:.9g} of 1, and there is nothing else to fill up with",
             "raise one of them",
         )
-    kept, total = dict(counts), -1
-    # The total only falls, and with it what each share allows: the first that stays is the largest.
-    while total != (total := sum(kept.values())):
-        kept = {value: min(count, int(shares.get(value, 1.0) * total + 1e-9)) for value, count in counts.items()}
+
+    def allowed(total: int) -> dict[str, float]:
+        return {value: min(count, shares.get(value, 1.0) * total) for value, count in counts.items()}
+
+    # Where a total is too large for the shares, every larger one is.
+    totals = range(1, sum(counts.values()) + 1)
+    total = bisect_left(totals, True, key=lambda total: sum(allowed(total).values()) < total * (1 - ROUNDING))
+    exact = allowed(total)
+    kept = {value: int(rows + ROUNDING) for value, rows in exact.items()}
+    cut_off = sorted(exact, key=lambda value: (round(kept[value] - exact[value], 9), value))
+    for value in cut_off[: total - sum(kept.values())]:
+        kept[value] += 1
     return kept
 
 

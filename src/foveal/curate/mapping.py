@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from foveal.config import Settings
+from foveal.curate.choices import by_letter, lettered, with_choices
 from foveal.curate.rejects import Refused
 
 MARK = "<image>"
@@ -30,7 +31,7 @@ class Columns(Settings):
     alternatives: str | None = None
     """More accepted answers."""
     choices: str | None = None
-    """Options to choose from: a list, a JSON list as text, or letter to text; kept as `meta.options`."""
+    """A list, a JSON list as text, or letter to text: lines `A. cat` behind the question, and `meta.options`."""
     reasoning: str | None = None
     """A worked solution, kept as `meta.reasoning`."""
     domain: str | None = None
@@ -71,7 +72,8 @@ class Fields(NamedTuple):
     text: str
     pictures: tuple[Any, ...]
     answers: tuple[str, ...]
-    options: list[str] | dict[str, str] | None
+    options: dict[str, str] | None
+    """Letter to text; the text lists them, too."""
     reasoning: str | None
     id: str | None
     family: str | None
@@ -121,8 +123,12 @@ def read_fields(values: Mapping[str, Any], columns: Columns, reading: Reading) -
     if not question or not question.replace(MARK, "").strip():
         raise Refused("no_question", f"{columns.question} is empty")
     pictures = tuple(item for path in columns.pictures for item in picture_values(at(path)))
-    options = _options(at(columns.choices), columns.choices, reading.choices_separator)
-    answers = _answers(at(columns.answer), at(columns.alternatives), options, columns, reading)
+    try:
+        named = _choices(at(columns.choices), columns.choices, reading.choices_separator)
+        options = by_letter(named)
+    except ValueError as error:
+        raise Refused("bad_field", f"{columns.choices} holds {error}") from None
+    answers = _answers(at(columns.answer), at(columns.alternatives), named, columns, reading)
 
     def single(path: str | None) -> str | None:
         value = at(path)
@@ -132,10 +138,10 @@ def read_fields(values: Mapping[str, Any], columns: Columns, reading: Reading) -
         return None if value is None else _text(value, path).strip() or None
 
     return Fields(
-        text=place_marks(question, len(pictures)),
+        text=with_choices(place_marks(question, len(pictures)), options),
         pictures=pictures,
         answers=answers,
-        options=options,
+        options=options or None,
         reasoning=single(columns.reasoning),
         id=single(columns.id),
         family=single(columns.family),
@@ -168,8 +174,8 @@ def picture_values(value: Any) -> list[Any]:
     """Single pictures of a column: those of a list, also of a JSON list in a text; none if the column is empty."""
     if value is None or value == "":
         return []
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _json_list(value) or value
+    if isinstance(value, str) and (inner := _json_list(value)) is not None:
+        value = inner
     if isinstance(value, list | tuple):
         # A null in a list is a picture that got lost; a row must not become a question about fewer.
         return [item for inner in value for item in ([None] if _absent(inner) else picture_values(inner))]
@@ -177,21 +183,17 @@ def picture_values(value: Any) -> list[Any]:
 
 
 def _answers(
-    answer: Any,
-    alternatives: Any,
-    options: list[str] | dict[str, str] | None,
-    columns: Columns,
-    reading: Reading,
+    answer: Any, alternatives: Any, choices: Mapping[str, str], columns: Columns, reading: Reading
 ) -> tuple[str, ...]:
     if reading.answer_index:
-        first: tuple[str, ...] = (_chosen(answer, options),)
+        first: tuple[str, ...] = (_chosen(answer, list(choices.values())),)
     else:
         first = _texts(answer, columns.answer, reading.answer_separator)
-        if options:
-            first = _as_choices(first, options)
+        if choices:
+            first = _as_choices(first, choices)
             numbers = isinstance(answer, bool) or all(_whole(text) is not None for text in first)
             # Taken as text, the place of a choice would be a wrong answer that nobody sees.
-            if first and numbers and not set(first) & _names(options):
+            if first and numbers and not set(first) & {*choices, *choices.values()}:
                 raise Refused(
                     "wrong_answer", "the answer is a number that is no choice; if it is a place, set answer_index"
                 )
@@ -201,35 +203,33 @@ def _answers(
     return found
 
 
-def _chosen(answer: Any, options: list[str] | dict[str, str] | None) -> str:
+def _chosen(answer: Any, texts: Sequence[str]) -> str:
     place = _whole(answer)
     if place is None:
         raise Refused("wrong_answer", f"the answer {answer!r} is no place among the choices")
-    texts = list(options.values()) if isinstance(options, dict) else options or []
     if not 0 <= place < len(texts):
         raise Refused("wrong_answer", f"the answer is choice {answer}, counted from 0, of {len(texts)}")
     return texts[int(place)]
 
 
-def _as_choices(answers: tuple[str, ...], options: list[str] | dict[str, str]) -> tuple[str, ...]:
-    """The answers; one that is a whole number as the choice that says this number, if there is one: `2.0` as `2`."""
-    texts = [text.strip() for text in (options.values() if isinstance(options, dict) else options)]
-    letters = options.items() if isinstance(options, dict) else ()
+def _as_choices(answers: tuple[str, ...], choices: Mapping[str, str]) -> tuple[str, ...]:
+    """The answers; the name of a choice that is no letter as its text, and a whole number as the choice that says it.
+
+    Names that are no letters make room for letters (`by_letter`), and nobody is shown them.
+    """
+    texts = list(choices.values())
     numbers: dict[Decimal, str] = {}
-    for name, text in (*zip(texts, texts, strict=True), *letters):
+    for name, text in (*zip(texts, texts, strict=True), *choices.items()):
         if (number := _whole(name)) is not None:
-            numbers.setdefault(number, text.strip())
+            numbers.setdefault(number, text)  # 2.0 is the choice 2
 
     def said(answer: str) -> str:
+        if answer in texts or (len(answer) == 1 and answer.isalpha()):
+            return answer
         number = _whole(answer)
-        return answer if answer in texts or number is None else numbers.get(number, answer)
+        return choices.get(answer, answer) if number is None else numbers.get(number, answer)
 
     return tuple(map(said, answers))
-
-
-def _names(options: list[str] | dict[str, str]) -> set[str]:
-    """What a choice may be called: its text, or its letter."""
-    return {name.strip() for name in ([*options, *options.values()] if isinstance(options, dict) else options)}
 
 
 def _whole(value: Any) -> Decimal | None:
@@ -242,20 +242,30 @@ def _whole(value: Any) -> Decimal | None:
     return number if number == number.to_integral_value() else None
 
 
-def _options(value: Any, column: str | None, separator: str | None) -> list[str] | dict[str, str] | None:
-    if isinstance(value, dict):
-        filled = {key: item for key, item in value.items() if not _absent(item)}
-        return {_unicode(key, "a choice"): _text(item, column) for key, item in filled.items()} or None
-    # Not without repeats, as answers are: letters count places.
-    if isinstance(value, str) and separator is None:
-        value = _json_list(value) or value
+def _choices(value: Any, column: str | None, separator: str | None) -> dict[str, str]:
+    """The choices by the names that the source has for them; by letter where it has none.
+
+    Raises:
+        ValueError: There are more than letters.
+    """
     if isinstance(value, str):
-        value = [part.strip() for part in value.split(separator)] if separator and value.strip() else [value]
-    if value is None or value == [] or value == [""]:
-        return None
-    if not isinstance(value, list | tuple):
+        inner = _json_list(value) if separator is None else None
+        value = inner if inner is not None else value.split(separator) if separator and value.strip() else [value]
+    if isinstance(value, dict):
+        found = {
+            _unicode(name, "a choice").strip(): _text(item, column).strip()
+            for name, item in value.items()
+            if not _absent(item)
+        }
+    elif value is None:
+        return {}
+    elif isinstance(value, list | tuple):
+        found = lettered(_text(item, column) for item in value)  # not without repeats: letters count places
+    else:
         raise Refused("bad_field", f"{column} is {_kind(value)} instead of a list")
-    return [_text(item, column) for item in value]
+    if any(MARK in text for text in found.values()):
+        raise Refused("image_marks", f"{MARK} in {column}: a choice can only be text")
+    return found if any(found.values()) else {}
 
 
 def _texts(value: Any, column: str | None, separator: str | None = None) -> tuple[str, ...]:
@@ -287,7 +297,7 @@ def _absent(value: Any) -> bool:
 
 
 def _json_list(text: str) -> list[Any] | None:
-    """The texts and numbers of a JSON list such as `["a", "b"]`; None if the text is none, as `[1, 2)` is not."""
+    """The texts of a JSON list such as `["a", "b"]` or `[]`; None if the text is none, as `[1, 2)` is not."""
     if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
         return None
     try:
@@ -295,7 +305,7 @@ def _json_list(text: str) -> list[Any] | None:
     except (ValueError, RecursionError):
         return None
     # [3, 4] is an answer, a point or an interval; a list of answers is one of texts.
-    return found if found and all(isinstance(item, str) for item in found) else None
+    return found if all(isinstance(item, str) for item in found) else None
 
 
 def _unicode(text: str, what: str) -> str:

@@ -1,10 +1,10 @@
-"""A question set: a JSONL file, one question a line, with its pictures as files.
+r"""A question set: a JSONL file, one question a line, with its pictures as files.
 
-    {"id": "q1", "text": "What number is on the red board?", "images": ["pictures/q1.png"], "gold": ["42"],
-     "family": "perception", "meta": {"options": ["41", "42"]}}
+    {"id": "q1", "text": "What number is on the red board?\nA. 41\nB. 42", "images": ["pictures/q1.png"],
+     "gold": ["42"], "family": "perception", "meta": {"options": {"A": "41", "B": "42"}}}
 
 `id` and `text` are needed. Paths of pictures start at the folder of the file. `gold` may be one string instead of a
-list. `meta` is kept as it is; rules of accuracy read `options` there.
+list. `meta` is kept as it is: rules of accuracy read `options` there, but a model is shown `text` alone.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,19 +1,12 @@
 """Answers that were scored by another reward are scored by that of the settings, without asking who gave them."""
 
 import asyncio
-import itertools
-import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from foveal.records import FILE, RunWriter, scan_run, sync
+from foveal.records import edit_run, scan_run
 from foveal.reward.settings import RewardSettings
 from foveal.trajectory import Trajectory
-
-BATCH = 64
-"""Answers that are scored at a time."""
 
 Score = Callable[[Trajectory], Awaitable[Trajectory]]
 
@@ -42,25 +35,17 @@ async def rejudge(run: Path, settings: RewardSettings, score: Score, before: Cal
         return 0
     count = 0
 
-    async def again(line: bytes) -> bytes:
-        nonlocal count
-        try:
-            trajectory = Trajectory.model_validate_json(line)
-        except ValidationError:
-            return line  # whoever reads the run tells of it
-        if not scored_otherwise(trajectory, settings):
-            return line
-        count += 1
-        return (await score(trajectory)).model_dump_json().encode() + b"\n"
+    async def anew(one: Trajectory) -> Trajectory:
+        return await score(one) if scored_otherwise(one, settings) else one
 
-    part = run / f".{FILE}.part"
-    with RunWriter(run, resume=True, pictures=False):  # nobody else writes to it meanwhile
-        with (run / FILE).open("rb") as old, part.open("wb") as new:
-            while lines := list(itertools.islice(old, BATCH)):
-                new.writelines(await asyncio.gather(*map(again, lines)))
-            new.flush()
-            os.fsync(new.fileno())
+    async def again(batch: Sequence[Trajectory]) -> Sequence[Trajectory]:
+        nonlocal count
+        new = await asyncio.gather(*map(anew, batch))
+        count += sum(one is not old for old, one in zip(batch, new, strict=True))
+        return new
+
+    with edit_run(run) as editor:
+        await editor.draft(again)
         before()
-        part.replace(run / FILE)
-        sync(run)
+        editor.commit()
     return count

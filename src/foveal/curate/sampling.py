@@ -126,7 +126,9 @@ def remember(run: Path, asked: Mapping[str, JsonValue]) -> None:
         before = dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}", "move that folder away") from error
-    if changed := [name for name in asked if before.get(name) != asked[name]]:
+    # A checkpoint is known by its weights: the path to it may be another one, or be written in another way.
+    same = {"policy"} if asked.get("weights") and before.get("weights") == asked["weights"] else set()
+    if changed := [name for name in asked if name not in same and before.get(name) != asked[name]]:
         what = ", ".join(f"{name} was {json.dumps(before.get(name))}" for name in changed)
         raise ConfigError(f"{run} was asked in another way: {what}", "set it back, or move that folder away")
 

@@ -1,4 +1,4 @@
-"""Writing the sets of a curation: each is made beside the old one, and put in its place when it is whole."""
+"""Writing the sets of a curation: both are made beside the old ones, and put in their places when they are whole."""
 
 import contextlib
 import os
@@ -43,7 +43,7 @@ def chosen_tries(stages: Stages, questions: Sequence[StoredQuestion]) -> list[Ve
 def write_sft(
     stages: Stages, questions: Sequence[StoredQuestion], parts: Mapping[str, str]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Write the cold-start set, and return what it holds by part: all trajectories, and those of reasoning alone.
+    """Write a new cold-start set, and return what it holds by part: all trajectories, and those of reasoning alone.
 
     Trajectories are read one by one, in the order in which they are written.
 
@@ -74,7 +74,6 @@ def write_sft(
                     for trajectory in _reasoning(folder, round(rows[TRAIN] * share / (1 - share)), settings):
                         _write(file, folder.run(LONG_COT), part_folder / part, trajectory, LONG_COT)
                         reasoning[part] += 1
-    _replace(part_folder, folder.path / SFT)
     return {part: count + reasoning[part] for part, count in rows.items()}, dict(reasoning)
 
 
@@ -198,7 +197,7 @@ def timeless(trajectory: Trajectory) -> Trajectory:
 
 
 def write_rl(folder: Folder, questions: Sequence[StoredQuestion], parts: Mapping[str, str]) -> dict[str, int]:
-    """Write the questions for reinforcement learning, and return how many by part; pictures stay where they are.
+    """Write new questions for reinforcement learning, and return how many by part; pictures stay where they are.
 
     Args:
         folder: The curation.
@@ -215,18 +214,18 @@ def write_rl(folder: Folder, questions: Sequence[StoredQuestion], parts: Mapping
                 for row in rows:
                     images = tuple(f"../{name}" for name in row.images)
                     file.write(row.model_copy(update={"images": images}).model_dump_json() + "\n")
-    _replace(part_folder, folder.path / RL)
     return counts
+
+
+def replace_sets(folder: Folder) -> None:
+    """Put both new sets in place of those that there are; who is killed in between cuts them again."""
+    for name in (SFT, RL):
+        if (folder.path / name).exists():
+            shutil.rmtree(folder.path / name)
+        (folder.path / f"{name}.part").rename(folder.path / name)
 
 
 def _fresh(path: Path) -> Path:
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     return path
-
-
-def _replace(part: Path, path: Path) -> None:
-    """Put a folder in place of another; if the process is killed in between, the step is run again."""
-    if path.exists():
-        shutil.rmtree(path)
-    part.rename(path)

@@ -64,9 +64,18 @@ class DifficultySettings(Settings):
 
     samples: int = Field(8, ge=1)
     most_right: int = Field(2, ge=0)
-    """A question stays if at most this many samples are right."""
+    """A question stays if at most this many samples are right; fewer than there are, or nothing would be too easy."""
     prompt: PromptSettings | None = None
     """For the question without tools; by default as with tools."""
+
+    @model_validator(mode="after")
+    def _something_is_too_easy(self) -> Self:
+        if self.most_right >= self.samples:
+            raise ValueError(
+                f"most_right is {self.most_right} of {self.samples} samples, so that no question can be too easy: "
+                "lower most_right, or raise samples"
+            )
+        return self
 
 
 class BenefitSettings(Settings):
@@ -77,7 +86,16 @@ class BenefitSettings(Settings):
 
     samples: int = Field(8, ge=1)
     least_right: int = Field(1, ge=1)
-    """A question counts as solved if at least this many samples are right."""
+    """A question counts as solved if at least this many samples are right; no more than there are."""
+
+    @model_validator(mode="after")
+    def _something_is_solved(self) -> Self:
+        if self.least_right > self.samples:
+            raise ValueError(
+                f"least_right is {self.least_right} of {self.samples} samples, so that no question can be solved: "
+                "lower least_right, or raise samples"
+            )
+        return self
 
 
 class WindowSettings(Settings):

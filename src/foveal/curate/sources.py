@@ -10,7 +10,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from foveal.config import Settings
 from foveal.curate.mapping import Columns, Fields, Reading, read_fields
-from foveal.curate.released import RL_COLUMNS, RL_WANTED, rl_fields
+from foveal.curate.released import ANSWER, RL_WANTED, rl_fields
 from foveal.curate.rows import SUFFIXES, FileFormat
 from foveal.errors import ConfigError
 
@@ -67,7 +67,7 @@ class SourceSettings(Settings):
     def needed(self) -> tuple[str, ...]:
         """Those of them that have to be there."""
         if self.format == "deepeyes-rl":
-            return ("images", RL_COLUMNS.answer or "", "prompt")
+            return ("images", ANSWER, "prompt")
         return self.columns.named
 
 
@@ -132,7 +132,7 @@ def _files(source: SourceSettings) -> Iterator[SourceFile]:
     elif path.is_file():
         base, found = path.parent, [path]
     else:
-        found = [Path(name) for name in glob.glob(source.path, recursive=True) if Path(name).is_file()]  # noqa: PTH207
+        found = _once(Path(name) for name in glob.glob(source.path, recursive=True))  # noqa: PTH207
         base = Path(os.path.commonpath([file.parent for file in found])) if found else path
     if not found:
         raise ConfigError(
@@ -159,14 +159,31 @@ def _check_name(file: Path, source: SourceSettings) -> None:
 
 
 def _in_folder(folder: Path, source: SourceSettings) -> Iterator[Path]:
+    seen = set[tuple[int, int]]()
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        if (place := _place(Path(parent))) in seen:
+            folders.clear()  # a link has led here again
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             kind = SUFFIXES.get(Path(name).suffix.lower())
             # `datasets` keeps results of its own work as cache-*.arrow beside the data.
             own = name in NO_DATA or name.startswith((".", "cache-"))
             if kind is not None and not own and kind in _kinds(source):
                 yield Path(parent, name)
+
+
+def _once(found: Iterable[Path]) -> list[Path]:
+    """The files of a pattern, each on its shortest way: `**` follows links, also those to a folder above."""
+    ways = sorted(filter(Path.is_file, found), key=lambda path: (len(path.parts), path), reverse=True)
+    return list({(_place(path.parent), path.name): path for path in ways}.values())
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    """The same for all ways to a folder."""
+    about = folder.stat()
+    return about.st_dev, about.st_ino
 
 
 def _kinds(source: SourceSettings) -> tuple[FileFormat, ...]:

@@ -25,6 +25,8 @@ from foveal.records import scan_run
 SOLVED = "solved"
 GIVEN_UP = "given up"
 """Of questions that asking for kept failing."""
+NO_TEACHERS = "no teachers"
+"""Of questions that would wait for ever."""
 
 
 class Sieved(NamedTuple):
@@ -140,7 +142,11 @@ class Stages:
         """Those that have a trajectory to learn from."""
         most = len(self.settings.teachers) * self.settings.synthesis.samples
         found = {name: one for name, one in self.tries.items() if one.good or not one.waits(most)}
-        return _split("verify", self.asked, lambda one: None if found[one].good else _why(found[one]), set(found))
+        sieved = _split("verify", self.asked, lambda one: None if found[one].good else _why(found[one]), set(found))
+        if self.settings.teachers:
+            return sieved
+        unasked = {one.row.id: NO_TEACHERS for one in sieved.waiting}
+        return sieved._replace(dropped=sieved.dropped | unasked, waiting=[])
 
     @cached_property
     def tries(self) -> dict[str, Verified]:

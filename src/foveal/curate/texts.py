@@ -2,7 +2,7 @@
 
 The measure is the share of the benchmark question's n-grams that the text holds, for n = a sixth of its words, at
 least 3 and at most 13. (The 13-grams that are usual for web text find no question of fewer than 13 words.) A text that
-lacks one of its numbers is another question: 2012 is not 2013.
+lacks one of its numbers is another question: 2012 is not 2013. Operators are words, too: 12 + 5 is not 12 - 5.
 """
 
 import re
@@ -15,13 +15,30 @@ FEWEST_WORDS = 5
 FLOOR = 0.5
 """Smallest overlap that is told of."""
 
-_WORDS = re.compile(r"[㐀-鿿぀-ヿ]|[^\W_㐀-鿿぀-ヿ]+")
-"""Words; of Chinese and Japanese, letters."""
+_RAISED = {ord(raised): f"^{digit}" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+"""Else they would become plain digits: 10² is not 102."""
+_SIGNS = {ord(sign): plain for plain, signs in {"-": "−‐‑–—", "*": "×·⋅∗", "/": "÷⁄∕"}.items() for sign in signs}
+"""Other ways to write an operator."""
+_WORDS = re.compile(
+    r"""
+      [㐀-鿿぀-ヿ]                                                # a letter of Chinese or Japanese
+    | \d+ (?:\.\d+)+ | (?<![\w.]) \.\d+                          # a number with a decimal point
+    | [^\W_㐀-鿿぀-ヿ]+                                          # a word or a number
+    | != | [+<=>^±∀-⋿]                                          # signs that are nothing but operators
+    | (?<![^\W\d_]) (?<!\*) [-*/]                               # others that begin an operand, unlike in "covid-19"
+      (?= \ ?\.?\d | \ ?\\ | [(\[{$√] | [^\W\d_](?![^\W\d_]) )
+    | (?: (?<=[\d)\]}$]) | (?<=[\d)\]}$]\ ) | (?<=\b\w) | (?<=\b\w\ ) ) [-*/]+      # or stand between two operands
+      (?= \ ?[-+]? (?: \.?\d | [(\[{\\$√] | [^\W\d_](?![^\W\d_]) ) )
+    """,
+    re.VERBOSE,
+)
+"""Words, and what tells one calculation from another. Hyphens, dashes and slashes between words do not."""
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, without case, forms of letters and punctuation."""
-    return _WORDS.findall(unicodedata.normalize("NFKC", text).casefold())
+    """The words of a text, without case, forms of letters and punctuation; operators and decimal points are kept."""
+    folded = unicodedata.normalize("NFKC", text.translate(_RAISED)).casefold().translate(_SIGNS)
+    return _WORDS.findall(" ".join(folded.split()))
 
 
 def grams(words: Sequence[str], size: int) -> set[str]:

@@ -191,7 +191,7 @@ class _Shared:
     def agent(self, trajectory: str) -> Agent:
         """Who answers in a trajectory of this id: as in `foveal bench`, every one has a seed of its own."""
         policy = self._policy or _InspectPolicy()
-        seed = seed_of(self._settings.seed, policy, trajectory)
+        seed = seed_of(self._settings.seed, policy.name, trajectory)
         sampling = Sampling(temperature=self._settings.temperature, seed=seed)
         return Agent(policy, self._opened.tools, self._profile, self._limits, sampling)
 

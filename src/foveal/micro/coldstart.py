@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from foveal.curate.folder import alone
 from foveal.errors import ConfigError
 from foveal.micro import corpus, facts, world
 from foveal.micro.model import save
@@ -21,6 +22,7 @@ from foveal.policy.encoding import ChatEncoder
 from foveal.policy.transformers import load_model
 from foveal.records import RunWriter
 from foveal.tools.sandbox import LocalSandbox
+from foveal.train.run_folder import SETTINGS, write_json
 from foveal.train.settings import SftSettings
 from foveal.train.sft import run_sft
 
@@ -33,28 +35,19 @@ def cold_start(settings: ColdStartSettings, base: Path, run: Path, resume: bool,
 
     Raises:
         ConfigError: The folder holds another run, one of other settings, or none to resume.
+        InputError: Another process is at work in the folder.
         TrainingError: The data cannot be used.
         SandboxError: The teacher's code cannot be run here.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    done = run / TEACHER / "done.json"
-    asked = settings.model_dump(mode="json", include={"questions", "worlds", "seed", "teachers"})
-    if not done.exists():
-        kept = asyncio.run(_teach(settings, run / TEACHER, report))
-        done.write_text(json.dumps({**asked, "kept": kept}) + "\n", encoding="utf-8")
-    taught = json.loads(done.read_text(encoding="utf-8"))
-    if {name: taught.get(name) for name in asked} != asked:
-        raise ConfigError(
-            f"the teacher of {run} answered {taught['questions']} questions of seed {taught['seed']} "
-            f"in {taught['worlds']} worlds ({', '.join(taught.get('teachers', []))})",
-            "use the same settings again, or name another folder",
-        )
-    report(f"teacher: {taught['kept']} of {taught['questions']} trajectories kept")
-    resume = resume and (run / TRAINING).exists()
-    result = run_sft(sft_settings(settings, base, run), run / TRAINING, resume)
-    encoder = ChatEncoder.load(Path(result.model))
-    save(load_model(Path(result.model), "cpu", "float32"), encoder, run / CHECKPOINT)
+    with alone(run):
+        kept = _taught(settings, run / TEACHER, report)
+        report(f"teacher: {kept} of {settings.questions} trajectories kept")
+        resume = resume and (run / TRAINING / SETTINGS).exists()  # it may have been stopped before it trained
+        result = run_sft(sft_settings(settings, base, run), run / TRAINING, resume)
+        encoder = ChatEncoder.load(Path(result.model))
+        save(load_model(Path(result.model), "cpu", "float32"), encoder, run / CHECKPOINT)
     return run / CHECKPOINT
 
 
@@ -74,6 +67,22 @@ def sft_settings(settings: ColdStartSettings, base: Path, run: Path) -> SftSetti
         cache_vision=True,
         seed=settings.seed,
     )
+
+
+def _taught(settings: ColdStartSettings, folder: Path, report: Callable[[str], None]) -> int:
+    """Have the teachers answer, unless they have; how many of their trajectories were kept."""
+    done = folder / "done.json"
+    asked = settings.model_dump(mode="json", include={"questions", "worlds", "seed", "teachers"})
+    if not done.exists():
+        write_json(done, {**asked, "kept": asyncio.run(_teach(settings, folder, report))})
+    taught = json.loads(done.read_text(encoding="utf-8"))
+    if {name: taught.get(name) for name in asked} != asked:
+        raise ConfigError(
+            f"the teacher of {folder.parent} answered {taught['questions']} questions of seed {taught['seed']} "
+            f"in {taught['worlds']} worlds ({', '.join(taught.get('teachers', []))})",
+            "use the same settings again, or name another folder",
+        )
+    return int(taught["kept"])
 
 
 async def _teach(settings: ColdStartSettings, folder: Path, report: Callable[[str], None]) -> int:

@@ -5,7 +5,7 @@ pixel what the processor makes of the same picture (tested).
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,18 +44,15 @@ class Drawn(NamedTuple):
     """One a board, in order."""
 
 
-def draw(
-    seed: int, count: int, codes: Sequence[str], progress: Callable[[int], None] = lambda done: None
-) -> list[Drawn]:
+def draw(seed: int, count: int, codes: Sequence[str]) -> list[Drawn]:
     """Render `count` scenes with 1 to 3 number boards and 1 to 2 flag boards each."""
     rng = random.Random(seed)
     pool = []
-    for done in range(count):
+    for _ in range(count):
         scene = scenes.generate(rng, codes, rng.randint(1, 3), rng.randint(1, 2))
         crops = tuple(_crop(rng, scene.image, board) for board in scene.boards)
         view = np.asarray(scene.image.resize((VIEW, VIEW), Image.Resampling.BICUBIC))
         pool.append(Drawn(view, scene.boards, scene.ball, scene.ball_at, crops))
-        progress(done + 1)
     return pool
 
 

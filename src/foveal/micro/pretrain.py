@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from foveal.errors import TrainingError
+from foveal.curate.folder import write_whole
+from foveal.errors import RecordError, TrainingError
 from foveal.micro import corpus, facts, tokenizer, vision
 from foveal.micro.examples import Example, collate, example
 from foveal.micro.model import new_model, save
@@ -115,7 +116,12 @@ class Pretraining:
         self._round: tuple[int, list[list[Example]]] = (-1, [])
 
     def run(self) -> Path:
-        """Train from the saved state, if there is one, to the end; return the checkpoint folder."""
+        """Train from the saved state, if there is one, to the end; return the checkpoint folder.
+
+        Raises:
+            TrainingError: The state was made with other settings, or the loss is no number any more.
+            RecordError: The metrics of the run are damaged.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         state = self._saved()
         tower = self.model.model.visual
@@ -141,6 +147,7 @@ class Pretraining:
             Stage("language", self.settings.language_steps, self.settings.language_rate, self._language_step, whole),
         )
         names = [stage.name for stage in stages]
+        self._forget_what_comes_again(names, state)
         for stage in stages[names.index(state["stage"]) if state else 0 :]:
             optimizer = torch.optim.AdamW(stage.groups, lr=stage.rate, betas=(0.9, 0.95), weight_decay=0.01)
             tower.requires_grad_(stage.name == "vision" or self.settings.tower_share > 0)
@@ -234,6 +241,22 @@ class Pretraining:
         left = (steps - step) * seconds / 60
         shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
         self.report(f"{stage} {step}/{steps}: {shown} ({seconds:.2f} s a step, {left:.0f} min left)")
+
+    def _forget_what_comes_again(self, stages: Sequence[str], state: dict[str, Any] | None) -> None:
+        """Drop the lines of metrics behind the saved state: their steps are taken again."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        done = (stages.index(state["stage"]), state["step"]) if state else (0, 0)
+
+        def place(line: str) -> tuple[int, int]:
+            row = json.loads(line)
+            return stages.index(row["stage"]), row["step"]
+
+        try:  # a killed process leaves at most a torn last line
+            kept = [line for line in lines if line.endswith("\n") and place(line) <= done]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{path} holds a line that is none of metrics: {error}", "remove that line") from error
+        write_whole(path, "".join(kept))
 
     def _save(self, stage: str, step: int, optimizer: Any) -> None:
         state = {

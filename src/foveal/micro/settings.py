@@ -18,7 +18,7 @@ ArmName = Literal[
 class PretrainSettings(Settings):
     """Settings of `foveal micro pretrain`."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     """Of the scenes, the conversations and the first weights."""
     scenes: int = Field(8000, ge=1)
     """Scenes in the pool."""
@@ -49,7 +49,7 @@ class PretrainSettings(Settings):
 class ColdStartSettings(Settings):
     """Settings of `foveal micro sft`."""
 
-    seed: int = 1
+    seed: int = Field(1, ge=0, le=2**32 - 1)
     """Of the questions and the order of training."""
     questions: int = Field(12000, ge=5)
     """Questions about the flags of the training split that the teachers answer; what they got right is learned."""

@@ -46,11 +46,15 @@ def served_models(url: str, key: str | None, transport: "httpx.BaseTransport | N
         with httpx.Client(timeout=10, transport=transport) as client:
             reply = client.get(address, headers=headers)
     except httpx.InvalidURL:
-        raise InputError(f"{shown} is no address", "correct --policy") from None
+        raise InputError(f"{shown} is no address", "correct the address of the policy") from None
     except httpx.HTTPError as error:
-        raise InputError(f"{shown} cannot be reached: {error}", "start the endpoint, or correct --policy") from error
+        fix = "start the endpoint, or correct the address of the policy"
+        raise InputError(f"{shown} cannot be reached: {error}", fix) from error
     if reply.status_code in (401, 403):
-        raise InputError(f"{shown} answered HTTP {reply.status_code}", f"set {KEYS[0]} to a key that it accepts")
+        raise InputError(
+            f"{shown} answered HTTP {reply.status_code}",
+            f"set {KEYS[0]}, or the variable that key names in the settings, to a key that it accepts",
+        )
     try:
         return [str(model["id"]) for model in reply.raise_for_status().json()["data"]]
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
@@ -61,7 +65,7 @@ def served_models(url: str, key: str | None, transport: "httpx.BaseTransport | N
 
 
 def open_policy(policy: str, model: str | None, concurrency: int = 16) -> "Policy":
-    """The policy that `--policy` and `--model` name: an endpoint's address or a checkpoint folder.
+    """The policy that flags or settings name: an endpoint's address or a checkpoint folder.
 
     Args:
         policy: The address or the folder.
@@ -79,9 +83,13 @@ def open_policy(policy: str, model: str | None, concurrency: int = 16) -> "Polic
         key = api_key()
         return OpenAIPolicy(policy, model or only_model(policy, key), key, max_concurrency=concurrency)
     if model is not None:
-        raise ConfigError("--model names a model of an endpoint, and --policy names a folder", "leave --model out")
+        raise ConfigError(
+            f"the policy is the folder {policy}, and the model {model!r} would be one of an endpoint",
+            "leave the model out, or give the address of an endpoint as the policy",
+        )
     if not Path(policy).is_dir():
-        raise InputError(f"there is no folder {policy}", "--policy takes a URL (http://...) or a checkpoint folder")
+        fix = "give the address of an endpoint (http://...) or a checkpoint folder as the policy"
+        raise InputError(f"there is no folder {policy}", fix)
     from foveal.policy.transformers import TransformersPolicy
 
     return TransformersPolicy(policy, max_batch=concurrency)
@@ -99,5 +107,5 @@ def only_model(url: str, key: str | None) -> str:
         from foveal.policy.openai import without_login
 
         some = ", ".join(models[:8]) or "none"
-        raise ConfigError(f"{without_login(url)} serves {len(models)} models: {some}", "choose one: --model NAME")
+        raise ConfigError(f"{without_login(url)} serves {len(models)} models: {some}", "name one of them as the model")
     return models[0]

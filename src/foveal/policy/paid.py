@@ -79,17 +79,32 @@ class CeilingReached(PolicyError):
 
 
 def read_spent(path: Path, prices: dict[str, Price]) -> Spent:
-    """What a ledger has come to, whoever is at work on it; `prices` as of `Ledger`.
+    """What a ledger has come to, whoever is at work on it; `prices` as of `Ledger`. Nothing is written.
 
     Raises:
         ConfigError: Neither the ledger nor `prices` say what a policy cost.
-        InputError: The file is no ledger.
+        InputError: The file is no ledger, or cannot be read.
     """
+    # Where nobody has left work in progress the file is all there is: a full or read-only disk is read as well.
+    at_work = path.with_name(f"{path.name}-wal").exists()
+    uri = f"{path.absolute().as_uri()}?mode=ro{'' if at_work else '&immutable=1'}"
     try:
-        with contextlib.closing(sqlite3.connect(path)) as database:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
             return _spent(database, prices, path)[0]
     except sqlite3.Error as error:
-        raise InputError(f"the ledger {path} cannot be used: {error}", "move it away") from error
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: OSError | sqlite3.Error) -> InputError:
+    """The error for a ledger that cannot be used. It is given up only if it is none: what was paid for is in it."""
+    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF  # above that, the details
+    if kind in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
+        fix = "it is no whole ledger: move it away"
+    elif kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        fix = "let one process write to it"
+    else:
+        fix = "make room on the disk, or let it be written"
+    return InputError(f"the ledger {path} cannot be used: {error}", fix)
 
 
 def _spent(database: sqlite3.Connection, prices: dict[str, Price], path: Path) -> tuple[Spent, int]:
@@ -171,7 +186,7 @@ class Ledger:
                 os.close(self._lock)
             if isinstance(error, BlockingIOError):
                 raise InputError(f"another process is paying from the ledger {path}", "wait for it") from error
-            raise InputError(f"the ledger {path} cannot be used: {error}", "name another folder") from error
+            raise _unusable(path, error) from error
 
     @property
     def spent(self) -> Spent:
@@ -259,8 +274,7 @@ class Ledger:
         try:
             row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
         except sqlite3.Error as error:
-            fix = "make room on the disk, and let one process write to it"
-            raise InputError(f"the ledger {self._path} cannot be used: {error}", fix) from error
+            raise _unusable(self._path, error) from error
         return row
 
 

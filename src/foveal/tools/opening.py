@@ -14,6 +14,7 @@ from foveal.tools.search.folder import open_index
 from foveal.tools.search.live import open_live
 from foveal.tools.search.pictures import EmbeddedImages, PictureEmbedder
 from foveal.tools.search.visit import open_visitor
+from foveal.tools.searched import describe_searched
 from foveal.tools.session import Tools
 from foveal.tools.settings import ToolSettings
 
@@ -29,7 +30,7 @@ class OpenedTools(NamedTuple):
 def open_tools(
     settings: ToolSettings, sessions: int, open_tower: Callable[[Path], PictureEmbedder] | None = None
 ) -> OpenedTools:
-    """The tools of the settings; nothing runs before the first call.
+    """The tools of the settings, and a fingerprint of what they search; nothing runs before the first call.
 
     Args:
         settings: What is offered.
@@ -38,6 +39,7 @@ def open_tools(
 
     Raises:
         InputError: The index folder, the embedding model or the file of recorded answers cannot be used.
+        SearchError: The index is damaged.
         PolicyError: The checkpoint of `tower` cannot be used.
         ConfigError: The key of the live provider is not in the environment; or `tower` is set and cannot be opened.
         MissingDependency: Pages are to be read and trafilatura is not installed, or `dense` and tokenizers is not, or
@@ -63,4 +65,5 @@ def open_tools(
     if settings.code:
         sandbox = LocalSandbox(max_sessions=sessions, unsafe_allow_unsandboxed=settings.unsafe_allow_unsandboxed)
     visitor = None if settings.visit is None else open_visitor(settings.visit)
-    return OpenedTools(Tools(code=sandbox, text=text, image=image, k=k, visitor=visitor), sandbox)
+    searched = describe_searched(settings)
+    return OpenedTools(Tools(code=sandbox, text=text, image=image, k=k, visitor=visitor, searched=searched), sandbox)

@@ -69,9 +69,8 @@ def group_kind(
     return GroupKind.ALL_WRONG if scored and max(scored) <= 0 else GroupKind.ALL_EQUAL
 
 
-def is_informative(values: Sequence[float | None]) -> bool:
-    """Whether at least two scored values of a group differ."""
-    scored = [value for value in values if value is not None]
+def is_informative(scored: Sequence[float]) -> bool:
+    """Whether at least two scores of a group differ."""
     return len(scored) > 1 and min(scored) < max(scored)
 
 

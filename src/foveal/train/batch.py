@@ -11,7 +11,6 @@ from foveal.train.advantage import GroupKind, has_loss
 from foveal.train.rl_settings import RlSettings
 from foveal.train.rollouts import Group
 from foveal.train.tokens import Plan, TrainingSequence, plan, sequence
-from foveal.trajectory import ImageStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +60,10 @@ def _planned(group: Group, encoder: ChatEncoder, settings: RlSettings) -> list[P
     return found
 
 
-def load(planned: Planned, encoder: ChatEncoder, images: ImageStore, features: Mapping[str, Patches]) -> Sample:
-    """A sample with its pictures: their features where they are known, else their patches."""
-    pictures = [features.get(ref.sha256) or encoder.patches(ref, images) for ref in planned.plan.refs]
-    return Sample(sequence(planned.plan, encoder, pictures), planned.advantage)
+def load(planned: Planned, encoder: ChatEncoder, pictures: Mapping[str, Patches]) -> Sample:
+    """A sample with its pictures, features or patches, by their hash: samples of one picture share it."""
+    shown = [pictures[ref.sha256] for ref in planned.plan.refs]
+    return Sample(sequence(planned.plan, encoder, shown), planned.advantage)
 
 
 def micro_batches(samples: Sequence[Sample], most_tokens: int) -> list[list[Sample]]:

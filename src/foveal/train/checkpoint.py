@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foveal.errors import TrainingError
+from foveal.policy.weights import WEIGHTS
 from foveal.records import sync
 
 COPIED = (
@@ -91,7 +92,15 @@ def publish(part: Path, start: Path, folder: Path) -> None:
         part: Holds weights and config.
         start: The checkpoint that training started from: its tokenizer and picture settings are copied.
         folder: Where it belongs; what was there is replaced.
+
+    Raises:
+        TrainingError: There are no weights.
     """
+    if not part.is_dir() or not any(path.suffix in WEIGHTS for path in part.iterdir()):
+        raise TrainingError(
+            f"no weights were saved in {part}",
+            "have them gathered (for ZeRO-3: stage3_gather_16bit_weights_on_model_save), then go on with --resume",
+        )
     for pattern in COPIED:
         for file in start.glob(pattern):
             shutil.copy2(file, part)

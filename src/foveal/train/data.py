@@ -13,7 +13,7 @@ from foveal.policy.encoding import ChatEncoder, Patches
 from foveal.records import read_run
 from foveal.train.pictures import encode
 from foveal.train.settings import SftSettings
-from foveal.train.tokens import Fit, Plan, TrainingSequence, plan, sequence
+from foveal.train.tokens import Fit, Plan, TrainingSequence, plan, same_tokenizer, sequence
 from foveal.trajectory import ImageStore
 
 log = logging.getLogger(__name__)
@@ -45,12 +45,17 @@ class SftData(Dataset[TrainingSequence]):
             run = read_run(folder)
             for problem in run.problems:
                 log.warning("%s: %s", folder, problem)
+            anew = 0
             for trajectory in run.trajectories:
+                if trajectory.tokens and not same_tokenizer(trajectory, trajectory.tokens, encoder):
+                    trajectory, anew = trajectory.model_copy(update={"tokens": None}), anew + 1
                 planned, fit = plan(trajectory, encoder, settings.max_length)
                 self.fits[fit] += 1
                 if planned is not None:
                     self._check_pictures(planned, run.images, trajectory.id)
                     self._plans.append((planned, run.images))
+            if anew:
+                log.warning("%s: token ids of %d trajectories are of another tokenizer; encoded anew", folder, anew)
         if not self._plans:
             counts = ", ".join(f"{count} {fit}" for fit, count in self.fits.items() if count) or "none at all"
             raise TrainingError(

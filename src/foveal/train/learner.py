@@ -111,7 +111,8 @@ class Learner:
             reference=self._referred(batch),
             entropy=scores.entropy,
         )
-        self.accelerator.backward(loss)
+        # Not the accelerator's, which would divide by what a launcher may call accumulation steps.
+        loss.backward()  # type: ignore[no-untyped-call]
         return LossFigures(figures.sums.cpu(), figures.peaks.cpu())
 
     def _step(self) -> float:

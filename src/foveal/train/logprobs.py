@@ -31,11 +31,8 @@ class TokenScores(NamedTuple):
     """(B, L) float32, no gradient: entropy in nats of the distribution that the token came from; 0 elsewhere."""
 
 
-class Scorer(torch.nn.Module):
-    """Scores the trained tokens of a batch under a model.
-
-    A module, so that DDP or FSDP can wrap it as a whole and see the forward pass: it goes around the model's own, which
-    would return all logits.
+class Scorer:
+    """Scores the trained tokens of a batch under a model, around its own forward pass, which would return all logits.
 
     Args:
         model: Has `model` (ids to hidden states) and `lm_head`. For LoRA: the base model, adapters in place.
@@ -45,11 +42,10 @@ class Scorer(torch.nn.Module):
     """
 
     def __init__(self, model: Any, encoder: ChatEncoder, temperature: float, chunk_logits: int = CHUNK_LOGITS):
-        super().__init__()
         self.model = model
         self._encoder, self._temperature, self._chunk_logits = encoder, temperature, chunk_logits
 
-    def forward(self, batch: dict[str, Any]) -> TokenScores:
+    def __call__(self, batch: dict[str, Any]) -> TokenScores:
         """Scores of every token of `batch` that has a label.
 
         Args:
@@ -67,7 +63,7 @@ class Scorer(torch.nn.Module):
         if torch.isin(targets, torch.tensor(self._encoder.never_sampled, device=targets.device)).any():
             raise TrainingError(
                 "the loss mask covers a token that no sampler may write (start of a turn, or of a picture)",
-                "make loss masks with tokens.from_trajectory, from trajectories of this checkpoint's family",
+                "learn from trajectories that this checkpoint sampled, with the tokenizer files that it had then",
             )
         chosen, entropy = token_scores(
             hidden[:, :-1][trained[:, 1:]],
@@ -106,7 +102,6 @@ def token_scores(
             entropy = -(scores.exp() * scores.masked_fill(scores == -torch.inf, 0.0)).sum(dim=-1)
         return scores.gather(1, tokens[:, None])[:, 0], entropy
 
-    # Without trained tokens there is still one chunk, of none: every process of a group needs the same graph.
     chunks = zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True)
     scored = [checkpoint(score, states, tokens, use_reentrant=False) for states, tokens in chunks]
     return torch.cat([logprobs for logprobs, _ in scored]), torch.cat([entropy for _, entropy in scored])

@@ -7,8 +7,7 @@ With r the ratio of new to old probability of a token and A the advantage of its
 
 with w the importance weight of sampler and trainer. The loss of a micro-batch is a sum over its tokens, divided by a
 count of the global batch: all micro-batches, accumulation steps and processes. Gradients therefore add up to the same
-whatever the split, as long as nobody divides again: backward without a further division by accumulation steps, and
-under DDP, which averages gradients, multiply the loss by the number of processes.
+whatever the split, as long as nobody divides again.
 """
 
 import math
@@ -86,7 +85,6 @@ def policy_loss(
         old: (B, L): of the policy before the first update on these rollouts, which the ratio is against. None: this is
             the first update, the ratio is 1 and its gradient that of the log-prob.
         sampler: (B, L): as recorded by the sampler, for the gap and the importance weight of `old` over `sampler`.
-            To clip against the sampler's own log-probs, give them as `old` and leave this out.
         reference: (B, L): of the reference model.
         entropy: (B, L): for the figures only.
 

@@ -22,9 +22,9 @@ def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: 
     """Figures of everything that was sampled in a step, thrown away or not.
 
     groups/drawn, groups/<kind>; rollouts/sampled, /trained (have a loss), /masked (would have, but `mask_cut` or
-    `mask_malformed` leaves them out), /unscored, /failed (the policy did); reward/<part> and family/<name>/accuracy:
-    means where they are known, without those that failed; family/<name>/calls (share of trajectories with a call);
-    stop/<reason>: shares; and those of `monitors.measure`.
+    `mask_malformed` leaves them out), /unscored, /failed (the policy did); stop/<reason>: shares. And of those that did
+    not fail: reward/<part> and family/<name>/accuracy (means where they are known), family/<name>/calls (share with a
+    call), and the figures of `monitors.measure`.
     """
     everything = [trajectory for group in groups for trajectory in group.trajectories]
     kinds = Counter(group.kind for group in groups)
@@ -44,9 +44,9 @@ def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: 
     figures["rollouts/failed"] = len(everything) - len(compared)
     for part in sorted({part for trajectory in compared for part in trajectory.reward}):
         figures[f"reward/{part}"] = statistics.fmean(t.reward[part] for t in compared if part in t.reward)
-    for family in sorted({t.question.family for t in everything if t.question.family}):
-        of_it = [trajectory for trajectory in everything if trajectory.question.family == family]
-        known = [t.reward["accuracy"] for t in compared if t.question.family == family and "accuracy" in t.reward]
+    for family in sorted({t.question.family for t in compared if t.question.family}):
+        of_it = [trajectory for trajectory in compared if trajectory.question.family == family]
+        known = [trajectory.reward["accuracy"] for trajectory in of_it if "accuracy" in trajectory.reward]
         if known:
             figures[f"family/{family}/accuracy"] = statistics.fmean(known)
         figures[f"family/{family}/calls"] = statistics.fmean(
@@ -54,7 +54,7 @@ def summarize(groups: Sequence[Group], training: Mapping[str, float], settings: 
         )
     for reason, count in sorted(Counter(trajectory.stop_reason for trajectory in everything).items()):
         figures[f"stop/{reason.value}"] = count / len(everything)
-    return figures | measure(everything, training)
+    return figures | measure(compared, training)
 
 
 class MetricsLog:

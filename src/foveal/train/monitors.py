@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
 from foveal.reward.cells import call_key, cells_of, placeholders
+from foveal.reward.parts import response_tokens
 from foveal.train.advantage import CUT
 from foveal.train.rl_settings import AlarmName, MonitorSettings
 from foveal.trajectory import Trajectory
@@ -71,7 +72,8 @@ def measure(trajectories: Sequence[Trajectory], training: Mapping[str, float] | 
     """Metrics of a step. What cannot be measured (a share of no cells) is left out.
 
     Args:
-        trajectories: Everything that was sampled in the step, thrown away or not.
+        trajectories: What was sampled in the step, thrown away or not; none that the policy failed in, which says
+            nothing about what the model does.
         training: Figures of the loss (`LossFigures.means()`), which come back as `policy/<name>`.
 
     Returns:
@@ -93,7 +95,7 @@ def measure(trajectories: Sequence[Trajectory], training: Mapping[str, float] | 
     if run:
         metrics["code/crashing"] = sum(cell.status != "ok" for some in cells for _, cell in some) / run
         metrics["code/placeholder"] = sum(len(placeholders(some)) for some in cells) / run
-    written = [tokens for one in trajectories if (tokens := _written(one)) is not None]
+    written = [tokens for one in trajectories if (tokens := response_tokens(one)) is not None]
     if written:
         metrics["length/tokens"] = statistics.fmean(written)
     metrics["length/cut"] = statistics.fmean(one.stop_reason in CUT for one in trajectories)
@@ -139,11 +141,3 @@ def _rules(settings: MonitorSettings) -> tuple[_Rule, ...]:
 def _mean(steps: Sequence[Mapping[str, float]], metric: str) -> float | None:
     values = [step[metric] for step in steps if metric in step and math.isfinite(step[metric])]
     return statistics.fmean(values) if values else None
-
-
-def _written(trajectory: Trajectory) -> int | None:
-    """Tokens that the model wrote, if they were counted."""
-    if trajectory.tokens is not None:
-        return sum(trajectory.tokens.loss_mask)
-    counts = [turn.completion_tokens for turn in trajectory.turns]
-    return None if None in counts or not counts else sum(count or 0 for count in counts)

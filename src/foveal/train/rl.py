@@ -217,6 +217,7 @@ class _Trainer:
         self._refresh_sampler()
         self.policy.name = f"{self.settings.model} after {self.step} steps"
         groups = await self.rollouts.sample(number, self.draws, images)
+        self.policy.clear()  # learning needs the memory
         sampled = time.monotonic()
         everyone = self._everyone(groups)
         self._check_judged(number, everyone)
@@ -275,12 +276,13 @@ class _Trainer:
 
     def _learn(self, groups: list[Group], images: ImageStore) -> Learned:
         parts = shares(groups, self.encoder, self.settings)
-        features = {}
+        shown = {ref.sha256: ref for part in parts for one in part for ref in one.plan.refs}
         try:
             if self.settings.freeze_vision:
-                shown = ((ref, images) for part in parts for one in part for ref in one.plan.refs)
-                features = encode(self.model, self.encoder, shown)
-            return self.learner.learn([[load(one, self.encoder, images, features) for one in part] for part in parts])
+                pictures = encode(self.model, self.encoder, ((ref, images) for ref in shown.values()))
+            else:
+                pictures = {name: self.encoder.patches(ref, images) for name, ref in shown.items()}
+            return self.learner.learn([[load(one, self.encoder, pictures) for one in part] for part in parts])
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"step {self.step + 1}: memory ran out in learning: {str(error).partition('. ')[0]}",

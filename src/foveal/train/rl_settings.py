@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from foveal.config import Limits, Settings
+from foveal.config import COLDEST, Limits, Settings
 from foveal.protocol import ProfileName
 from foveal.reward.settings import RewardSettings
 from foveal.tools.settings import ToolSettings
@@ -115,7 +115,7 @@ class RlSettings(Settings):
     """Groups that a step is to learn from, over all processes."""
     rollouts: int = Field(16, ge=2)
     """Trajectories of a group."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, ge=COLDEST)
     """Of the sampling, and of the log-probs that are trained. Nothing is cut off (top-p 1)."""
     dynamic_sampling: bool = True
     """Draw another question for each group that has nothing to compare; such groups are not trained on."""

@@ -15,7 +15,7 @@ import numpy as np
 from foveal.agent import Agent
 from foveal.config import Sampling
 from foveal.curate.questions import StoredQuestion
-from foveal.errors import TrainingError
+from foveal.errors import TrainingError, first_known
 from foveal.policy.base import Policy
 from foveal.reward.judge import Judge
 from foveal.reward.score import score
@@ -133,6 +133,7 @@ class Rollouts:
             images: Takes the pictures of questions and tools.
 
         Raises:
+            FovealError: Of a question or a tool, as it came; the other trajectories are given up.
             TrainingError: The policy failed in every single trajectory.
         """
         wanted = self.settings.prompts // self.processes
@@ -141,7 +142,13 @@ class Rollouts:
         async def sample(number: int) -> Group:
             return await self._group(step, first + number * self.processes + self.process, images)
 
-        groups = await fill(wanted, most, sample)
+        try:
+            groups = await fill(wanted, most, sample)
+        except ExceptionGroup as group:
+            known = first_known(group)
+            if known is None:
+                raise
+            raise known from group
         trajectories = [trajectory for group in groups for trajectory in group.trajectories]
         if all(trajectory.stop_reason is StopReason.POLICY_ERROR for trajectory in trajectories):
             raise TrainingError(f"step {step}: every rollout failed, the first with: {trajectories[0].error}")

@@ -47,7 +47,7 @@ class SftSettings(Settings):
     log_steps: int = Field(10, ge=1)
     workers: int = Field(0, ge=0)
     """Processes that open pictures; 0 opens them between steps."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1)
 
     @field_validator("data", mode="before")
     @classmethod

@@ -1,23 +1,26 @@
 """Cold start: supervised training on saved trajectories, on `transformers.Trainer`.
 
-    run/settings.json     the settings, resolved
+    run/settings.json     the settings, resolved; beside it inputs.json (`train.run_folder`)
     run/metrics.jsonl     one line for every `log_steps` steps, and one for the last
     run/checkpoints/      weights, optimizer, schedule and random numbers, to resume from
     run/model/            the result: a checkpoint folder that `TransformersPolicy` loads
     run/result.json       what became of the data, steps, loss, seconds
 
-The loss of an optimizer step is the sum over its learned tokens, divided by how many a step has on average: over an
-epoch every token weighs the same, and it does not matter how a step is split into forward passes. Divided by the tokens
-of the step itself, a token of a short sequence would weigh more, for sequences of similar length are trained together:
-where two habits are taught side by side, the model would take the one that says less.
+The loss of an optimizer step is the sum over its learned tokens, divided by how many a full step has on average: over
+an epoch every token weighs the same, and it does not matter how a step is split into forward passes. Divided by the
+tokens of the step itself, a token of a short sequence would weigh more, for sequences of similar length are trained
+together: where two habits are taught side by side, the model would take the one that says less. What is logged and
+reported is another figure: the mean loss of a learned token, over the steps since the last line of metrics.
 
 The order of the data follows from seed and epoch alone, so a resumed run repeats the steps that an uninterrupted one
 would take.
 """
 
-import json
+import contextlib
 import logging
 import math
+import os
+import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -27,17 +30,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import FullyShardedDataParallelPlugin, broadcast_object_list
+from pydantic import JsonValue
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from foveal.errors import ConfigError, TrainingError
+from foveal.curate.folder import alone
+from foveal.errors import ConfigError, FovealError, TrainingError
 from foveal.policy.encoding import ChatEncoder
 from foveal.policy.transformers import load_model, no_progress_bars
 from foveal.train.checkpoint import publish
 from foveal.train.data import LengthGrouped, SftData
+from foveal.train.metrics import MetricsLog
 from foveal.train.pictures import with_features
+from foveal.train.run_folder import write_json
 from foveal.train.settings import SftSettings
+from foveal.train.sft_folder import check_data, check_run, keep_start
 from foveal.train.tokens import IGNORE, collate, learned_logits, num_tokens
 
 log = logging.getLogger(__name__)
@@ -54,7 +63,7 @@ class SftResult:
     """The checkpoint folder."""
     steps: int
     loss: float
-    """Mean over the last logged steps."""
+    """Of a learned token, the mean over the last logged steps."""
     seconds: float
     fits: dict[str, int]
     """Trajectories by what the length budget did to them (`tokens.Fit`)."""
@@ -71,6 +80,8 @@ class SftTrainer(Trainer):
         self.step_batch, self.step_tokens, self.cached_vision = step_batch, step_tokens, cached_vision
         self.tokens = 0
         """Tokens that this process has trained on."""
+        self.since_log = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        """Sum of the losses of this process since the last line of metrics, and of how many learned tokens."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         data: Any = train_dataset or self.train_dataset
@@ -85,30 +96,35 @@ class SftTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Sum of the losses of this forward pass over the learned tokens that a whole step has on average."""
+        """Sum of the losses of this forward pass over the learned tokens that a full step has on average."""
         self.tokens += num_tokens(inputs)
         if self.cached_vision:
             inputs = with_features(inputs)
         labels, _, logits = learned_logits(model, inputs)
         loss = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORE, reduction="sum")
+        self.since_log += torch.stack([loss.detach(), (labels != IGNORE).sum()])
         return loss / self.step_tokens * self.accelerator.num_processes  # gradients are averaged over processes
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Put the mean loss of a learned token in the place of what was optimised."""
+        if "loss" in logs:
+            loss, learned = self.accelerator.reduce(self.since_log, "sum").tolist()
+            self.since_log.zero_()
+            logs |= {"loss": loss / learned, "tokens": self.tokens}
+        super().log(logs, start_time)
 
 
 class _Metrics(TrainerCallback):
     """Writes and logs a line for every `log_steps` steps, and one for the last step."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.loss = math.nan
-        self.trainer: SftTrainer | None = None
+    def __init__(self, kept: MetricsLog):
+        self.kept = kept
+        self.loss = kept.history[-1]["loss"] if kept.lines else math.nan
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.start, self.first = time.monotonic(), state.global_step
-        if state.is_world_process_zero and self.path.exists():  # a resumed run repeats the steps after its checkpoint
-            lines = [line for line in self.path.read_text(encoding="utf-8").splitlines() if line]
-            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-            self.loss = json.loads(kept[-1])["loss"] if kept else math.nan
+        if state.is_world_process_zero:
+            self.kept.truncate()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step >= state.max_steps:
@@ -116,7 +132,7 @@ class _Metrics(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         logs = kwargs["logs"]
-        if "loss" not in logs or self.trainer is None:
+        if "loss" not in logs:
             return
         self.loss, seconds = float(logs["loss"]), time.monotonic() - self.start
         if not math.isfinite(self.loss):
@@ -124,20 +140,20 @@ class _Metrics(TrainerCallback):
                 f"the loss is {self.loss} at step {state.global_step}",
                 "start anew: another --run folder, lower learning_rate (a resumed run keeps its rate)",
             )
-        line = {
+        line: dict[str, JsonValue] = {
             "step": state.global_step,
             "steps": state.max_steps,
             "epoch": round(float(state.epoch), 4),
             "loss": self.loss,
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs.get("grad_norm"),
-            "tokens_per_second": round(self.trainer.tokens * args.world_size / seconds, 1),
+            "tokens_per_second": round(logs["tokens"] * args.world_size / seconds, 1),
             "seconds": round(seconds, 2),
             "eta_seconds": round(seconds / (state.global_step - self.first) * (state.max_steps - state.global_step), 1),
         }
         if state.is_world_process_zero:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            self.kept.lines.append(line)
+            self.kept.write_last()
             log.info(
                 "step %(step)d/%(steps)d  loss %(loss).4f  rate %(learning_rate).2e  "
                 "%(tokens_per_second).0f tokens/s  %(eta_seconds).0f s to go",
@@ -152,38 +168,43 @@ def run_sft(
 
     Args:
         settings: What to train on what, and how.
-        run: Folder of the run; made here.
+        run: Folder of the run; made here, and this process's own until the end.
         resume: Go on from the last checkpoint of a run that was interrupted; its settings must be the same.
         callbacks: Called by the trainer besides our own.
 
     Raises:
-        ConfigError: The folder holds a run (or none, to resume), or the settings do not fit it or the devices.
-        TrainingError: The data cannot be used, or the loss is no number any more.
+        ConfigError: The folder holds a run (or none, to resume), the settings, data or processes are not those that it
+            was begun with, or the settings do not fit the devices or the launcher.
+        InputError: Another process is training in the folder.
+        RecordError: The metrics of the run are damaged.
+        TrainingError: The data cannot be used, the loss is no number any more, or no weights were saved.
         PolicyError: The start checkpoint cannot be used.
     """
-    checkpoint = _open_run(settings, run, resume)
+    arguments = _arguments(settings, run)
+    check_run(settings, run, resume)
     encoder = load_encoder(settings)
     data = SftData(settings, encoder)
-    with no_progress_bars():
-        trainer = _trainer(settings, run, checkpoint, encoder, data, callbacks)
-        if trainer.is_world_process_zero():
-            run.mkdir(parents=True, exist_ok=True)
-            (run / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with contextlib.ExitStack() as held, no_progress_bars():
+        _take(settings, run, resume, arguments, held)
+        checkpoint = _last_checkpoint(run) if resume else None
+        metrics = _Metrics(MetricsLog(run / "metrics.jsonl", 0 if checkpoint is None else _step(checkpoint)))
+        trainer = _trainer(settings, arguments, checkpoint, encoder, data, [metrics, *callbacks])
+        if trainer.is_world_process_zero():  # not before all is opened: a run that cannot begin is none to resume
+            keep_start(settings, run, arguments.world_size)
             counts = ", ".join(f"{count} {fit}" for fit, count in data.fits.items() if count)
             log.info("%d sequences (%s), %d tokens, %d learned", len(data), counts, sum(data.lengths), data.learned)
         started = time.monotonic()
-        metrics = next(one for one in trainer.callback_handler.callbacks if isinstance(one, _Metrics))
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         _export(trainer, settings, run / "model")
-    result = SftResult(
-        model=str(run / "model"),
-        steps=trainer.state.global_step,
-        loss=metrics.loss,
-        seconds=round(time.monotonic() - started, 2),
-        fits=dict(data.fits),
-    )
-    if trainer.is_world_process_zero():
-        (run / "result.json").write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+        result = SftResult(
+            model=str(run / "model"),
+            steps=trainer.state.global_step,
+            loss=metrics.loss,
+            seconds=round(time.monotonic() - started, 2),
+            fits=dict(data.fits),
+        )
+        if trainer.is_world_process_zero():
+            write_json(run / "result.json", asdict(result))
     return result
 
 
@@ -204,32 +225,53 @@ def count_steps(settings: SftSettings, data: SftData) -> int:
     return math.ceil(len(data) / settings.batch_size) * settings.epochs
 
 
-def _open_run(settings: SftSettings, run: Path, resume: bool) -> Path | None:
-    """The checkpoint to go on from, or None at the start of a run."""
-    saved = run / "settings.json"
-    if not resume:
-        if run.exists() and any(run.iterdir()):
-            raise ConfigError(f"{run} is not empty", "name another folder with --run, or add --resume")
-        return None
-    if not saved.is_file():
-        raise ConfigError(f"{run} holds no run to resume: there is no settings.json", "leave out --resume")
-    before, now = json.loads(saved.read_text(encoding="utf-8")), settings.model_dump(mode="json")
-    if changed := [key for key in now if now[key] != before.get(key)]:
-        was = ", ".join(f"{key} was {before.get(key)}" for key in changed)
-        raise ConfigError(f"{run} was started with other settings: {was}", "resume it with the same settings")
+def check_launch(settings: SftSettings) -> None:
+    """Refuse a launcher that shares the weights among processes in a way of which no checkpoint folder comes out.
+
+    Raises:
+        ConfigError: Adapters would have to be merged from shards, or FSDP would save shards.
+    """
+    fsdp, deepspeed = (os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
+    if settings.lora_rank and (fsdp or deepspeed):
+        raise ConfigError("LoRA is not merged from sharded weights", "train LoRA without FSDP and DeepSpeed")
+    if fsdp and (kept := FullyShardedDataParallelPlugin().state_dict_type.name) != "FULL_STATE_DICT":
+        raise ConfigError(
+            f"FSDP would save a {kept}: shards, of which no checkpoint folder is made and no run is resumed",
+            "set fsdp_state_dict_type: FULL_STATE_DICT in the configuration of accelerate launch",
+        )
+
+
+def _take(
+    settings: SftSettings, run: Path, resume: bool, arguments: TrainingArguments, held: contextlib.ExitStack
+) -> None:
+    """Take the folder for this run, in the main process, whose error is raised in all."""
+    refused = None
+    if arguments.process_index == 0:
+        try:
+            held.enter_context(alone(run))
+            check_run(settings, run, resume)  # again, as another process may just have left it
+            if resume:
+                check_data(settings, run, arguments.world_size)
+        except FovealError as error:
+            refused = error
+    (refused,) = broadcast_object_list([refused])
+    if refused is not None:
+        raise refused
+
+
+def _last_checkpoint(run: Path) -> Path | None:
     # The trainer's state is written last: a checkpoint without it was being written when the run was killed.
     whole = [path.parent for path in (run / "checkpoints").glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(whole, key=_step, default=None)
 
 
-def _trainer(
-    settings: SftSettings,
-    run: Path,
-    checkpoint: Path | None,
-    encoder: ChatEncoder,
-    data: SftData,
-    callbacks: Sequence[TrainerCallback],
-) -> SftTrainer:
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _arguments(settings: SftSettings, run: Path) -> TrainingArguments:
+    """The settings as the trainer takes them; the processes know of each other from now on."""
+    check_launch(settings)
     arguments = TrainingArguments(
         output_dir=str(run / "checkpoints"),
         num_train_epochs=settings.epochs,
@@ -270,23 +312,29 @@ def _trainer(
             f"set batch_size to {math.ceil(settings.batch_size / at_once) * at_once}",
         )
     arguments.gradient_accumulation_steps = settings.batch_size // at_once
+    return arguments
+
+
+def _trainer(
+    settings: SftSettings,
+    arguments: TrainingArguments,
+    checkpoint: Path | None,
+    encoder: ChatEncoder,
+    data: SftData,
+    callbacks: list[TrainerCallback],
+) -> SftTrainer:
     set_seed(settings.seed)
-    model = _model(settings, checkpoint, data)
-    metrics = _Metrics(run / "metrics.jsonl")
     trainer = SftTrainer(
-        model=model,
+        model=_model(settings, checkpoint, data),
         args=arguments,
         train_dataset=data,
         data_collator=partial(collate, padding=encoder.padding),
-        callbacks=[metrics, *callbacks],
+        callbacks=callbacks,
         step_batch=settings.batch_size,
-        step_tokens=data.learned / len(data) * settings.batch_size,
+        step_tokens=data.learned / len(data) * min(settings.batch_size, len(data)),
         cached_vision=settings.cache_vision,
     )
-    metrics.trainer = trainer
     trainer.remove_callback(PrinterCallback)
-    if settings.lora_rank and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
-        raise ConfigError("LoRA is not merged from sharded weights", "train LoRA without FSDP and DeepSpeed")
     return trainer
 
 
@@ -310,8 +358,13 @@ def _model(settings: SftSettings, checkpoint: Path | None, data: SftData) -> Any
 
 
 def _export(trainer: SftTrainer, settings: SftSettings, folder: Path) -> None:
-    """Save a checkpoint folder, whole or not at all; adapters are merged, weights are in `dtype`."""
+    """Save a checkpoint folder, whole or not at all.
+
+    Adapters are merged and weights are in `dtype`; sharded weights are in the type in which the trainer gathers them.
+    """
     part = folder.with_name(folder.name + ".part")
+    if trainer.is_world_process_zero():
+        shutil.rmtree(part, ignore_errors=True)
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         trainer.save_model(str(part))
     elif trainer.is_world_process_zero():

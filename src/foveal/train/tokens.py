@@ -2,8 +2,9 @@
 
 One path for cold start and reinforcement learning. A trajectory that carries its tokens is taken as it was sampled;
 one that does not (written by a teacher or an endpoint) is encoded message by message with the encoder of the policy,
-exactly as a conversation would have grown. The model learns its own turns and the end of each turn that it ended
-itself; prompts, observations and the frame around them have no loss.
+exactly as a conversation would have grown. So is, in a cold start, one whose tokens are of another tokenizer. The model
+learns its own turns and the end of each turn that it ended itself; prompts, observations and the frame around them have
+no loss.
 
 A sequence over the length budget loses whole turns at its end, or is dropped: never a part of a picture, of an
 observation or of a turn. In a batch, rows are masked through the loss, never through the attention, so that no row
@@ -22,7 +23,7 @@ import torch
 
 from foveal.errors import TrainingError
 from foveal.policy.encoding import ChatEncoder, Patches, mrope_positions
-from foveal.trajectory import ImageRef, ImageStore, Message, Tokens, Trajectory
+from foveal.trajectory import ImageRef, Message, Tokens, Trajectory
 
 IGNORE = -100
 """Label of a token without loss."""
@@ -68,19 +69,15 @@ class TrainingSequence:
     """(L,): of the sampler, 0 where the mask is 0; None for trajectories that were not sampled with ids."""
 
 
-def from_trajectory(
-    trajectory: Trajectory, images: ImageStore, encoder: ChatEncoder, max_length: int
-) -> tuple[TrainingSequence | None, Fit]:
-    """The sequence of a trajectory, and what the length budget did to it (no sequence if dropped or empty).
-
-    Raises:
-        TrainingError: The tokens of the trajectory and its pictures disagree.
-        RecordError: A picture is missing.
-    """
-    planned, fit = plan(trajectory, encoder, max_length)
-    if planned is None:
-        return None, fit
-    return sequence(planned, encoder, [encoder.patches(ref, images) for ref in planned.refs]), fit
+def same_tokenizer(trajectory: Trajectory, tokens: Tokens, encoder: ChatEncoder) -> bool:
+    """Whether recorded ids, read with the tokenizer of `encoder`, say what the turns of their trajectory say."""
+    said, place, opening = encoder.decode(tokens.ids), 0, encoder.decode(encoder.assistant_start())
+    for turn in trajectory.turns:
+        place = said.find(opening + turn.text, place)
+        if place < 0:
+            return False
+        place += len(opening + turn.text)
+    return True
 
 
 def plan(trajectory: Trajectory, encoder: ChatEncoder, max_length: int) -> tuple[Plan | None, Fit]:

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from foveal.errors import ConfigError, MissingDependency
-from foveal.train.rl_folder import write_json
+from foveal.train.run_folder import write_json
 
 PROJECT = "foveal"
 

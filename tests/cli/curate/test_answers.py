@@ -8,11 +8,20 @@ from foveal.records import read_run
 
 def test_thresholds_change_without_asking_again(world, config, curate, tmp_path):
     server, folder = world(), tmp_path / "curation"
-    file = config(server.url)
+    file, ask, wrong = config(server.url), server.reply, set()
+
+    def reply(body):
+        said = ask(body)
+        if said in wrong:
+            return said
+        wrong.add(said)  # of four answers one, so that three are right
+        return said.replace("<answer>", "<answer>not ")
+
+    server.reply = reply
     for step in ("add", "check", "difficulty"):
         curate(step, file, folder)
     asked = sum(server.replies.values())
-    code, figures = curate("difficulty", file, folder, "--difficulty.most-right", "4")
+    code, figures = curate("difficulty", file, folder, "--difficulty.most-right", "3")
     assert (code, figures["rows_out"], figures["made"]) == (0, 12, 0)
     assert sum(server.replies.values()) == asked
     code, figures = curate("difficulty", file, folder, "--difficulty.samples", "5")
@@ -99,6 +108,32 @@ def test_answers_of_teachers_that_no_judge_has_scored_wait_and_nobody_is_paid_to
     code, figures = curate("synthesize", file, folder, *words, *judge)
     assert (code, figures["made"], figures["stopped"]) == (0, 24, None), "now that they are known to be wrong"
     assert (figures["waiting"], figures["dropped.wrong"]) == (0, 6)
+
+
+def test_what_the_judge_said_of_teachers_is_found_by_the_command_that_scores_them(world, config, curate, tmp_path):
+    server, folder, judged = world(), tmp_path / "curation", []
+    file, ask = config(server.url), server.reply
+
+    def reply(body):
+        if body["model"] != "judge":
+            return ask(body)
+        judged.append(body)
+        return "Verdict: wrong"
+
+    server.reply = reply
+    words = ("--skip", '["check", "difficulty", "benefit"]', "--reward.rules", '["choice"]')
+    judge = ("--reward.judge.url", server.url, "--reward.judge.model", "judge")
+    curate("add", file, folder, *words)
+    assert curate("synthesize", file, folder, *words, *judge)[0] == 0
+    paid = len(judged)
+    assert 16 <= paid < 24, "what one teacher has said is known of the other"
+    for teacher in ("alice", "bob"):
+        with pytest.raises(SystemExit) as end:
+            main(["score", str(folder / "synthesis" / teacher)])
+        assert end.value.code == 0
+    near = (*words, *judge, "--reward.absolute-tolerance", "0.5")
+    assert curate("verify", file, folder, *near)[1]["scored_again"] == 24
+    assert len(judged) == paid, "nobody is asked again"
 
 
 def test_split_follows_rules_and_teachers_that_were_changed(world, config, curate, tmp_path):

@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from foveal.tools.search.text import Document, TextIndex
+
 
 def test_steps_need_those_before_them_and_say_so(world, config, curate, tmp_path, capsys):
     file, folder = config(world().url), tmp_path / "curation"
@@ -55,6 +57,19 @@ def test_a_search_that_is_down_is_no_fault_of_the_student(world, config, curate,
     paid = sum(server.replies.values())
     assert curate("benefit", file, folder, *words)[0] == 1 and sum(server.replies.values()) - paid < paid - before
     assert max(server.replies.values()) == 1, "who is asked again gets what was paid for"
+
+
+def test_another_index_is_no_way_to_go_on(world, config, curate, tmp_path, capsys):
+    file, folder = config(world().url), tmp_path / "curation"
+    for name in ("one", "two", "copy"):
+        TextIndex.create(tmp_path / name).add([Document("Zebra", "It has stripes." if name != "two" else "No.")])
+    words = ("--skip", '["check", "difficulty"]', "--tools.code", "false", "--benefit.samples", "1")
+    curate("add", file, folder)
+    assert curate("benefit", file, folder, *words, "--tools.search", str(tmp_path / "one"))[1]["made"] == 12
+    capsys.readouterr()
+    assert curate("benefit", file, folder, *words, "--tools.search", str(tmp_path / "two"))[0] == 2
+    assert "was asked in another way: tools was" in capsys.readouterr().err
+    assert curate("benefit", file, folder, *words, "--tools.search", str(tmp_path / "copy"))[0] == 0
 
 
 def test_a_rate_that_would_use_up_the_time_of_trajectories_is_refused(world, config, curate, tmp_path, capsys):

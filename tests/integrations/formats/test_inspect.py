@@ -55,6 +55,24 @@ def test_choices_are_given_only_where_the_letters_will_be_right(tmp_path, option
     assert read_questions([tmp_path / "back" / "questions.jsonl"])[0].row == row
 
 
+@pytest.mark.parametrize(
+    ("text", "shown", "choices"),
+    [
+        ("Which?\nA. cat\nB. dog", "Which?", ["cat", "dog"]),
+        ("Which? (A) cat (B) dog", "Which? (A) cat (B) dog", None),
+        ("A cat or a dog?", "A cat or a dog?", ["cat", "dog"]),
+    ],
+)
+def test_choices_are_in_the_text_or_apart_but_never_twice(tmp_path, text, shown, choices):
+    row = QuestionRow(id="q", text=text, gold=("B",), meta={"options": {"A": "cat", "B": "dog"}})
+    (tmp_path / "q.jsonl").write_text(row.model_dump_json() + "\n")
+    export(tmp_path / "q.jsonl", "inspect", tmp_path / "out")
+    (sample,) = samples(tmp_path / "out")
+    assert (sample["input"][0]["content"][0]["text"], sample.get("choices")) == (shown, choices)
+    bring(tmp_path / "out", "inspect", tmp_path / "back")
+    assert read_questions([tmp_path / "back" / "questions.jsonl"])[0].row == row
+
+
 def test_samples_of_others_are_read(question_set, tmp_path):
     picture = (question_set.parent / "pictures" / "a.png").read_bytes()
     url = "data:image/png;base64," + base64.b64encode(picture).decode()
@@ -65,16 +83,18 @@ def test_samples_of_others_are_read(question_set, tmp_path):
         {"input": [{"role": "assistant", "content": "x"}], "target": "x"},
         {"input": [{"role": "user", "content": [{"type": "image", "image": "https://e.org/x.png"}]}]},
         {"input": [{"role": "user", "content": [{"type": "image", "image": "data:image/png;base64,###"}]}]},
-        {"input": "", "target": "x"},
+        {"input": "", "target": "x", "choices": ["x", "y"]},
+        {"input": "?", "target": "A", "choices": ["x"] * 27},
         {"input": "x", "metadata": {"foveal": {"gold": 3}}},
     ]  # fmt: skip
     (tmp_path / "theirs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + "{torn\n")
     result = bring(tmp_path / "theirs.jsonl", "inspect", tmp_path / "back")
     first, second = read_questions([tmp_path / "back" / "questions.jsonl"])
     assert (first.row.text, first.row.gold, first.row.meta) == ("6 × 7?", ("42",), {"level": 1.5})
-    assert (second.row.id, second.row.gold, second.row.meta) == ("9", ("a", "b"), {"options": ["x", "y"]})
+    assert (second.row.id, second.row.gold, second.row.text) == ("9", ("a", "b"), "?\nA. x\nB. y")
+    assert second.row.meta == {"options": {"A": "x", "B": "y"}}
     assert second.pictures[0].read_bytes() == picture
-    assert (result.kept, result.rejected) == (2, 6)
+    assert (result.kept, result.rejected) == (2, 7)
     rejects = [json.loads(line) for line in (tmp_path / "back" / "rejects.jsonl").read_text().splitlines()]
-    says = ["more than what a user says", "on the web", "no base64", "no text", "does not describe", "no JSON"]
+    says = ["more than what a user says", "on the web", "no base64", "no text", "27 choices", "not describe", "no JSON"]
     assert all(word in reject["reason"] for word, reject in zip(says, rejects, strict=True))

@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from foveal.curate.adding import add_sources
 from foveal.curate.questions import read_questions
+from foveal.curate.sources import SourceSettings
 from foveal.integrations.formats.shards import BYTES, TEXT, Shards
 from foveal.integrations.formats.transfer import bring, export
 
@@ -82,6 +84,29 @@ def test_the_released_rows_are_read(tmp_path):
     assert (question.row.text, question.row.gold) == ("Who? Put it in <answer>.", ("Ada",))
 
 
+def test_rows_are_read_as_curation_reads_them(tmp_path):
+    """One reader: what is imported and what `foveal curate add` takes in do not differ."""
+    said = [{"role": "user", "content": "Is it 3 or 4?"}]
+    rows = [
+        {"prompt": said, "reward_model": {"ground_truth": "3"}, "extra_info": {"index": 1.0, "answer": "4"}},
+        {"prompt": said, "reward_model": {"ground_truth": None}, "extra_info": {"index": 2.0, "answer": "4"}},
+        {"prompt": said, "reward_model": {"ground_truth": ""}, "extra_info": {"index": 3.0, "answer": None}},
+    ]
+    rows = [{"data_source": "reason", "images": [], **row} for row in rows]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    assert bring(tmp_path / "x.parquet", "verl", tmp_path / "back").kept == 3
+    imported = [question.row for question in read_questions([tmp_path / "back" / "questions.jsonl"])]
+    assert [(row.id, row.gold, row.family) for row in imported] == [
+        ("1", ("3",), "reasoning"),
+        ("2", ("4",), "reasoning"),
+        ("3", (), "reasoning"),
+    ]
+    source = SourceSettings(name="rl", path=str(tmp_path / "x.parquet"), format="deepeyes-rl")
+    assert add_sources(tmp_path / "added", [source]).rejected == {"no_answer": 1, "duplicate": 1}
+    (first,) = [question.row for question in read_questions([tmp_path / "added" / "questions.jsonl"])]
+    assert (first.text, first.gold, first.family) == (imported[0].text, imported[0].gold, imported[0].family)
+
+
 def test_a_file_whose_name_is_not_utf_8_is_a_data_source(tmp_path):
     source = tmp_path / "caf\udce9.jsonl"
     source.write_text('{"id": "a", "text": "?", "gold": "1"}\n')
@@ -92,7 +117,7 @@ def test_a_file_whose_name_is_not_utf_8_is_a_data_source(tmp_path):
 def test_a_prompt_that_shows_other_pictures_than_the_row_holds_is_told_of(tmp_path):
     row = {"prompt": [{"role": "user", "content": "<image>?"}], "images": [], "extra_info": {"question": "?"}}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "x.parquet")
-    assert bring(tmp_path / "x.parquet", "verl", tmp_path / "back").rejects[0].reason.startswith("1 times <image>")
+    assert bring(tmp_path / "x.parquet", "verl", tmp_path / "back").rejects[0].reason.startswith("1 <image>")
 
 
 def test_two_rows_of_one_name_stay_two(tmp_path):

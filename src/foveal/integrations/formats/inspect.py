@@ -1,8 +1,9 @@
 """inspect-ai: samples for its `json_dataset`, one a line, with pictures as files beside it.
 
 `target` is the accepted answer, or the list of them. A question with options (`meta.options`) whose answers name some
-of them has `choices`, and then `target` is the letters, as the `multiple_choice` solver wants. What else is known is
-in `metadata.foveal`.
+of them has `choices`, and then `target` is the letters, as the `multiple_choice` solver wants. It writes the choices
+behind the text, so they are taken off there; where the text lists them in another way, there are no `choices`. What
+else is known is in `metadata.foveal`.
 """
 
 import base64
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from foveal.curate.choices import lettered, lists, with_choices, without_choices
 from foveal.integrations.formats.dialogue import (
     About,
     Picture,
@@ -57,28 +59,35 @@ def _sample(task: Task, folder: Path) -> dict[str, Any]:
         for content in task.pictures
         if isinstance(content, bytes)
     ]
-    choices, letters = _choices(task)
+    text, choices, letters = _parted(task)
     target = letters if choices else list(task.gold)
     return {
         "id": task.id,
-        "input": [{"role": "user", "content": [*images, {"type": "text", "text": task.text}]}],
+        "input": [{"role": "user", "content": [*images, {"type": "text", "text": text}]}],
         "target": target[0] if len(target) == 1 else target,
         **({"choices": choices} if choices else {}),
         "metadata": {"foveal": about(task).model_dump(mode="json")},
     }
 
 
-def _choices(task: Task) -> tuple[list[str], list[str]]:
-    """The options in order of their letters, and the letters of the accepted answers; both empty if they do not fit."""
+def _parted(task: Task) -> tuple[str, list[str], list[str]]:
+    """The text, the options in order of their letters, and the letters of the accepted answers.
+
+    Without options the text is whole: there are none, or their letters would be others there.
+    """
+    whole: tuple[str, list[str], list[str]] = (task.text, [], [])
     if "options" not in task.meta:
-        return [], []
+        return whole
     options = options_of(Question(id=task.id, text=task.text, gold=task.gold, meta=task.meta))
     in_order = [chr(ord("A") + number) for number in range(len(options))]
     letters = [read_choice(gold, options) for gold in task.gold]
     # inspect leaves blank options out, and then letters would name others.
     if list(options) != in_order or None in letters or not all(text.strip() for text in options.values()):
-        return [], []
-    return list(options.values()), sorted({letter for letter in letters if letter})
+        return whole
+    text = without_choices(task.text, options)
+    if lists(text, options):
+        return whole
+    return text, list(options.values()), sorted({letter for letter in letters if letter})
 
 
 def read_sample(where: Where, sample: Row) -> Task:
@@ -91,14 +100,25 @@ def read_sample(where: Where, sample: Row) -> Task:
     metadata = fields(sample, "metadata")
     known = read_about(_json(metadata["foveal"])) if "foveal" in metadata else None
     if known is None:
-        target, choices = sample.get("target"), sample.get("choices")
+        target = sample.get("target")
         answers = target if isinstance(target, list) else [] if target in (None, "") else [target]
-        meta = {**metadata, **({"options": choices} if isinstance(choices, list) else {})}
-        known = About(text=text, gold=tuple(map(str, answers)), meta=json.loads(_json(meta)))
+        options = _options(sample.get("choices"))
+        meta = {**metadata, **({"options": options} if options else {})}
+        known = About(
+            text=text and with_choices(text, options), gold=tuple(map(str, answers)), meta=json.loads(_json(meta))
+        )
     if not known.text:
         raise Unfit("the sample has no text")
     name = where.name if sample.get("id") is None else str(sample["id"])
     return Task(where, name, known.text, pictures, known.gold, known.family, known.meta)
+
+
+def _options(choices: Any) -> dict[str, str]:
+    """The choices of a sample by letter; its text does not list them."""
+    try:
+        return lettered(map(str, choices)) if isinstance(choices, list) else {}
+    except ValueError as error:
+        raise Unfit(f"the sample has {error}") from None
 
 
 def _json(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import ValidationError
 
+from foveal.curate.adding import PICTURES, QUESTIONS
 from foveal.curate.questions import QuestionRow, StoredQuestion
 from foveal.errors import ConfigError, InputError, RecordError
 from foveal.integrations.formats.conversation import from_trajectory, to_trajectory
@@ -42,7 +43,6 @@ PROMPTED: tuple[Format, ...] = ("trl", "verl")
 
 Row = TypeVar("Row", bound=Dialogue | Task)
 
-QUESTIONS, PICTURES = "questions.jsonl", "pictures"
 _NAMES = {"run": "a run folder", "questions": "a question set"}
 
 

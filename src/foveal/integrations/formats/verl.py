@@ -7,11 +7,12 @@ verl itself ignores. `extra_info.index` is the identifier of the question; `extr
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from foveal.integrations.formats.dialogue import About, Reject, Task, Unfit, Where, about, first_answer, read_about
+from foveal.curate.rejects import Refused
+from foveal.curate.released import check_marks, rl_fields
+from foveal.integrations.formats.dialogue import Reject, Task, Unfit, Where, about, first_answer, read_about
 from foveal.integrations.formats.outbox import Outbox
-from foveal.integrations.formats.placeholders import MARK, joined
+from foveal.integrations.formats.placeholders import joined
 from foveal.integrations.formats.rows import Row, fields, read_rows
 from foveal.integrations.formats.shards import BYTES, TEXT, Shards
 from foveal.integrations.formats.trl import pictures
@@ -59,7 +60,7 @@ def write_questions(tasks: Iterable[Task], out: Outbox, system: str | None = Non
 
 
 def read(source: Path) -> Iterator[Task | Reject]:
-    """The questions of Parquet files, DeepEyesV2's released ones included.
+    """The questions of Parquet files, DeepEyesV2's released ones included; read as curation reads them (`rl_fields`).
 
     Raises:
         InputError: There is none.
@@ -69,42 +70,13 @@ def read(source: Path) -> Iterator[Task | Reject]:
 
 def _task(where: Where, row: Row) -> Task:
     extra, shown = fields(row, "extra_info"), tuple(pictures(row))
-    _check_marks(row.get("prompt"), len(shown))
     known = read_about(extra.get("foveal"))
-    if known is None:
-        known = About(text=_text(row, extra), gold=_gold(row, extra), family=_name(row.get("data_source")))
-    name = where.name if extra.get("index") is None else str(extra["index"])
-    return Task(where, name, known.text, shown, known.gold, known.family, known.meta)
-
-
-def _check_marks(prompt: Any, count: int) -> None:
-    said = (
-        [message.get("content") for message in prompt if isinstance(message, dict)] if isinstance(prompt, list) else []
-    )
-    texts = [content for content in said if isinstance(content, str)]
-    if texts and (marks := sum(text.count(MARK) for text in texts)) != count:
-        raise Unfit(f"{marks} times {MARK} in the prompt for {count} pictures")
-
-
-def _text(row: Row, extra: Row) -> str:
-    """The question itself, or else what the user says."""
-    said = extra.get("question")
-    if not isinstance(said, str):
-        prompt = row.get("prompt")
-        users = (
-            [m for m in prompt if isinstance(m, dict) and m.get("role") == "user"] if isinstance(prompt, list) else []
-        )
-        said = users[-1].get("content") if users else None
-    if not isinstance(said, str) or not (text := said.replace(MARK, "").strip()):
-        raise Unfit("there is no question, neither `extra_info.question` nor a user's message in `prompt`")
-    return text
-
-
-def _gold(row: Row, extra: Row) -> tuple[str, ...]:
-    truth = fields(row, "reward_model").get("ground_truth")
-    truth = extra.get("answer") if truth is None else truth
-    return tuple(str(answer) for answer in (truth if isinstance(truth, list) else [truth]) if answer is not None)
-
-
-def _name(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    try:
+        if known is not None:
+            check_marks(row)
+            name = str(extra.get("index") or where.name)
+            return Task(where, name, known.text, shown, known.gold, known.family, known.meta)
+        found = rl_fields(row, where.file.stem, answered=False)
+    except Refused as refused:
+        raise Unfit(refused.message) from None
+    return Task(where, found.id or where.name, found.text, shown, found.answers, found.family, {})

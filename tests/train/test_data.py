@@ -1,0 +1,86 @@
+import asyncio
+import json
+import logging
+import shutil
+
+import pytest
+
+from foveal.config import Sampling
+from foveal.policy.encoding import ChatEncoder
+from foveal.records import RunWriter
+from foveal.train.data import SftData
+from foveal.train.settings import SftSettings
+from foveal.train.tokens import plan, same_tokenizer
+from foveal.trajectory import Tokens
+
+
+@pytest.fixture
+def of_another_tokenizer(tiny_checkpoint, tmp_path):
+    """Puts token ids onto a trajectory: those of an encoder whose vocabulary has another order."""
+    other = tmp_path / "other"
+    shutil.copytree(tiny_checkpoint, other)
+    content = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    content["model"]["vocab"] = {piece: len(vocabulary) - 1 - number for piece, number in vocabulary.items()}
+    (other / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    encoder = ChatEncoder.load(other)
+
+    def make(trajectory):
+        planned, _ = plan(trajectory, encoder, 10_000)
+        tokens = Tokens(ids=planned.ids, loss_mask=planned.loss_mask, logprobs=(0.0,) * len(planned.ids))
+        return trajectory.model_copy(update={"tokens": tokens})
+
+    return make
+
+
+@pytest.fixture
+def sampled(policy, store, written):
+    """A trajectory with the ids that the policy itself drew at random, which no encoder would have chosen."""
+
+    def make(seed):
+        trajectory, turns = written(seed), []
+
+        async def talk():
+            conversation = policy.open(store, Sampling(temperature=1.5, seed=seed))
+            for message in trajectory.prompt:
+                await conversation.append(message)
+            for turn in trajectory.turns:
+                said = await conversation.generate(12, ("</code>", "e"))
+                turns.append(turn.model_copy(update={"text": said.text, "finish": said.finish}))
+                if turn.observation_parts:
+                    await conversation.append(trajectory.prompt[1].model_copy(update={"parts": turn.observation_parts}))
+            return conversation.tokens()
+
+        tokens = asyncio.run(talk())
+        return trajectory.model_copy(update={"tokens": tokens, "turns": tuple(turns)})
+
+    return make
+
+
+def test_ids_of_another_tokenizer_are_not_learned_but_the_words_that_they_were(
+    tiny_checkpoint, policy, store, written, sampled, of_another_tokenizer, tmp_path, caplog
+):
+    texts = [written(seed) for seed in range(3)]
+    with RunWriter(tmp_path / "data") as writer:
+        for trajectory in (*(of_another_tokenizer(one) for one in texts[:2]), texts[2], sampled(3)):
+            writer.write(trajectory, store)
+    caplog.set_level(logging.WARNING, logger="foveal")
+    data = SftData(SftSettings(model=tiny_checkpoint, data=(tmp_path / "data",)), policy.encoder)
+    wanted = [plan(one, policy.encoder, 10_000)[0].ids for one in (*texts, sampled(3))]
+    assert [tuple(data[number].ids) for number in range(4)] == wanted
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'data'}: token ids of 2 trajectories are of another tokenizer; encoded anew"
+    ]
+    assert data[0].logprobs is None and data[3].logprobs is not None
+
+
+def test_ids_that_the_policy_sampled_are_known_for_its_own_whatever_they_say(policy, written, sampled):
+    """Turns that end in a stop string, at the limit, in half a character, or at once."""
+    finishes = set()
+    for seed in range(40):
+        trajectory = sampled(seed)
+        assert same_tokenizer(trajectory, trajectory.tokens, policy.encoder), trajectory.turns
+        finishes |= {(turn.finish, "�" in turn.text) for turn in trajectory.turns}
+        other = trajectory.model_copy(update={"turns": written(seed).turns})
+        assert not same_tokenizer(other, trajectory.tokens, policy.encoder)
+    assert {("stop", False), ("stop", True), ("length", True)} <= finishes
