@@ -57,6 +57,8 @@ def test_a_dry_run_counts_and_leaves_nothing(config, tmp_path, capsys):
     assert "2 trajectories whole" in shown
     assert "7 steps of 2 sequences" in shown
     assert not (tmp_path / "run").exists()
+    assert _run("sft", "--config", config, "--run", tmp_path / "run", "--dry-run", "--resume") == 2
+    assert "no run to resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -30,22 +30,22 @@ def sft(
         config: TOML file of the settings (docs/training.md lists them, recipes/ has examples).
         run: Folder of this run; an existing run is never overwritten.
         resume: Go on with the run in that folder from its last checkpoint.
-        dry_run: Read settings and data, say what would be trained on, and stop.
+        dry_run: Check settings, run folder and data, say what would be trained on, and stop.
         json_file: Write the result to this file: model, steps, loss, seconds, fits.whole/shortened/dropped/empty.
         settings: Settings by name.
     """
     check_writable(json_file)
     chosen = read_settings(SftSettings, config, settings)
-    run_training(
-        lambda console: _count(chosen, console) if dry_run else _train(chosen, run, resume, console), json_file
-    )
+    run_training(lambda console: (_count if dry_run else _train)(chosen, run, resume, console), json_file)
 
 
-def _count(settings: SftSettings, console: Console) -> "dict[str, str | int | float]":
+def _count(settings: SftSettings, run: Path, resume: bool, console: Console) -> "dict[str, str | int | float]":
     """Say what the data is, without a model."""
     from foveal.train.data import SftData
     from foveal.train.sft import count_steps, load_encoder
+    from foveal.train.sft_folder import check_run
 
+    check_run(settings, run, resume)
     data = SftData(settings, load_encoder(settings))
     steps = count_steps(settings, data)
     console.print_json(json.dumps(settings.model_dump(mode="json")))

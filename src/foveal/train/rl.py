@@ -43,9 +43,10 @@ from foveal.train.learner import Learned, Learner
 from foveal.train.metrics import MetricsLog, summarize
 from foveal.train.monitors import Alarm, alarms
 from foveal.train.pictures import encode
-from foveal.train.rl_folder import JUDGE_MAY_CHANGE, check_run, keep_start, write_json
+from foveal.train.rl_folder import JUDGE_MAY_CHANGE, check_run, keep_start
 from foveal.train.rl_settings import RlSettings
 from foveal.train.rollouts import Group, Rollouts
+from foveal.train.run_folder import write_json
 from foveal.train.tracker import tracking
 from foveal.trajectory import ImageStore
 

@@ -12,7 +12,6 @@ from foveal.policy.weights import checkpoint_files, content_of
 from foveal.tools.searched import index_fingerprint
 from foveal.train.rl_settings import RlSettings
 from foveal.train.run_folder import Contents, check_begun, check_inputs, check_settings, keep
-from foveal.train.run_folder import write_json as write_json
 
 _MEMORY = ("micro_tokens", "gradient_checkpointing", "concurrency", "max_batch")
 MAY_CHANGE = ("steps", "stop_on", "save_steps", "saved_groups", "tracker", *_MEMORY)
