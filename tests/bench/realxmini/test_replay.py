@@ -82,7 +82,7 @@ provider = "command"
 """
     command = json.dumps([sys.executable, str(tmp_path / "provider.py"), str(folder / "index")])
     (tmp_path / "bench.toml").write_text(f'{settings}command = {command}\ncache = "answers.sqlite"\n')
-    asked = ("bench", "realx-mini", "--policy", str(checkpoint_folder("rl")), "--data", str(folder), "--n", "6")
+    asked = ("bench", "realx-mini", "--policy", str(checkpoint_folder("sft")), "--data", str(folder), "--n", "6")
 
     def run(*words: str) -> None:
         done = subprocess.run(
