@@ -98,7 +98,9 @@ def test_a_checkpoint_is_known_by_its_weights_however_its_path_is_written(curati
         return asyncio.run(sample(folder, step, who, folder.questions(), samples)).made
 
     assert [ask("runs/base", "a", 2), ask("./runs/base", "a", 2), ask("/moved", "a", 3)] == [2, 0, 1]
-    assert ask("/moved", "a", 3, "benefit") == 3 and sorted(seeds[:3]) == sorted(seeds[3:]), "seeds follow from the weights, too"
+    assert ask("/moved", "a", 3, "benefit") == 3 and sorted(seeds[:3]) == sorted(seeds[3:]), (
+        "seeds follow from the weights, too"
+    )
     with pytest.raises(ConfigError, match=r'policy was "runs/base", weights was "a"'):
         ask("runs/other", "b", 3)
 
