@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from foveal.curate.adding import add_sources
-from foveal.curate.mapping import Reading
 from foveal.curate.pictures import PictureLimits
 from foveal.curate.questions import read_questions
 from foveal.curate.sources import SourceSettings
@@ -86,23 +85,6 @@ def test_rows_become_questions_that_know_where_they_came_from(raw, tmp_path):
         "rejects.jsonl",
         "sources.json",
     ]
-
-
-def test_places_of_choices_and_numbers_are_not_taken_for_texts(raw, tmp_path):
-    (raw / "a.csv").write_text('q,a,c\nWho?,1,"[""cat"", ""dog""]"\nHow many?,2,"[""1"", ""2""]"\n')
-    write_lines(raw / "b.jsonl", '{"q": "Why?", "a": "x", "key": 17.0, "d": NaN, "f": NaN}', '{"q": "So?", "key": NaN}')
-    columns = {"question": "q", "answer": "a", "choices": "c"}
-    text = source(raw / "a.csv", columns=columns)
-    figures = add_sources(tmp_path / "text", [text])
-    (question,) = read_questions([tmp_path / "text" / "questions.jsonl"])
-    assert (question.row.gold, figures.rejected) == (("2",), Counter(wrong_answer=1))
-    add_sources(tmp_path / "places", [text.model_copy(update={"reading": Reading(answer_index=True)})])
-    (question,) = read_questions([tmp_path / "places" / "questions.jsonl"])  # place 2 of two choices is none
-    assert question.row.gold == ("dog",)
-    columns = {"question": "q", "id": "key", "domain": "d", "family": "f"}
-    add_sources(tmp_path / "json", [source(raw / "b.jsonl", columns=columns)])
-    first, second = read_questions([tmp_path / "json" / "questions.jsonl"])
-    assert (first.row.id, second.row.id, first.row.family) == ("s-17", "s-2", None) and "domain" not in first.row.meta
 
 
 def test_a_row_that_is_set_aside_says_why(raw, tmp_path, caplog):

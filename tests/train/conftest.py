@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from transformers import TrainerCallback
 
+from foveal.curate.folder import alone
 from foveal.protocol import FOVEAL, opening
 from foveal.records import RunWriter
 from foveal.train.rl_settings import RlSettings
@@ -119,6 +120,29 @@ def two_processes():
                 process.communicate()
 
     return run
+
+
+@pytest.fixture
+def both_kept_out(two_processes, tmp_path):
+    """Has two processes begin a run in a folder that is taken; both have to end with the error that says so.
+
+    The program `begin` has `file`, the settings, and `run`, the folder.
+    """
+
+    def check(begin: str, settings) -> None:
+        (tmp_path / "settings.json").write_text(settings.model_dump_json(), encoding="utf-8")
+        program = (
+            "import sys; from pathlib import Path; from foveal.errors import InputError\n"
+            "file, run = map(Path, sys.argv[1:])\n"
+            f"try:\n    {begin}\n"
+            "except InputError as error:\n"
+            "    assert 'another process is writing to' in error.what and error.fix\n"
+            "else:\n    raise AssertionError\n"
+        )
+        with alone(tmp_path / "run"):
+            two_processes("-c", program, tmp_path / "settings.json", tmp_path / "run")
+
+    return check
 
 
 ANSWERS = ("red", "blue")

@@ -131,22 +131,12 @@ def test_one_process_trains_in_a_folder(rl_settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_of_several_processes_all_end_when_the_first_cannot_have_the_folder(rl_settings, two_processes, tmp_path):
-    (tmp_path / "settings.json").write_text(rl_settings(steps=1).model_dump_json(), encoding="utf-8")
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import sys; from pathlib import Path; from foveal.errors import InputError\n"
-        "from foveal.train.rl import run_rl; from foveal.train.rl_settings import RlSettings\n"
-        "try:\n"
-        "    run_rl(RlSettings.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))\n"
-        "except InputError as error:\n"
-        "    assert 'another process is writing to' in error.what and error.fix\n"
-        "else:\n"
-        "    raise AssertionError\n",
-        encoding="utf-8",
+def test_of_several_processes_all_end_when_the_first_cannot_have_the_folder(rl_settings, both_kept_out):
+    both_kept_out(
+        "from foveal.train.rl import run_rl; from foveal.train.rl_settings import RlSettings; "
+        "run_rl(RlSettings.model_validate_json(file.read_text()), run)",
+        rl_settings(steps=1),
     )
-    with alone(tmp_path / "run"):
-        two_processes(program, tmp_path / "settings.json", tmp_path / "run")
 
 
 def test_a_start_checkpoint_that_was_written_over_is_refused(rl_settings, cold_started, tmp_path):

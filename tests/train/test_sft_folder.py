@@ -88,22 +88,12 @@ def test_one_process_trains_in_a_folder(settings, tmp_path):
 
 
 @pytest.mark.slow
-def test_of_several_processes_all_end_when_the_first_cannot_have_the_folder(settings, two_processes, tmp_path):
-    (tmp_path / "settings.json").write_text(settings(micro_batch=1, batch_size=2).model_dump_json(), encoding="utf-8")
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import sys; from pathlib import Path; from foveal.errors import InputError\n"
-        "from foveal.train.settings import SftSettings; from foveal.train.sft import run_sft\n"
-        "try:\n"
-        "    run_sft(SftSettings.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))\n"
-        "except InputError as error:\n"
-        "    assert 'another process is writing to' in error.what and error.fix\n"
-        "else:\n"
-        "    raise AssertionError\n",
-        encoding="utf-8",
+def test_of_several_processes_all_end_when_the_first_cannot_have_the_folder(settings, both_kept_out):
+    both_kept_out(
+        "from foveal.train.settings import SftSettings; from foveal.train.sft import run_sft; "
+        "run_sft(SftSettings.model_validate_json(file.read_text()), run)",
+        settings(micro_batch=1, batch_size=2),
     )
-    with alone(tmp_path / "run"):
-        two_processes(program, tmp_path / "settings.json", tmp_path / "run")
 
 
 def test_other_data_are_refused(cut, data, store, written):
