@@ -9,7 +9,7 @@ from pathlib import Path
 SRC = Path(__file__).parents[1] / "src"
 
 ORDER = [
-    *("errors", "config", "retry", "trajectory", "records", "prompts", "parse", "protocol"),
+    *("errors", "files", "config", "retry", "trajectory", "records", "prompts", "parse", "protocol"),
     *("tools", "policy", "agent", "reward", "asking", "curate", "train", "view", "bench", "micro"),
     *("integrations", "serve", "cli"),
 ]

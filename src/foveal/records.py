@@ -20,6 +20,7 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from foveal.errors import RecordError
+from foveal.files import sync
 from foveal.trajectory import FORMAT_VERSION, ImageRef, ImageStore, Trajectory
 
 FILE = "trajectories.jsonl"
@@ -360,12 +361,3 @@ def _free_name(folder: Path) -> Path:
     while (path := folder / f"torn-{number}.part").exists():
         number += 1
     return path
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, last through a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,8 +7,6 @@ Reading and writing whole runs is in `foveal.records`.
 
 import hashlib
 import io
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +16,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from foveal.errors import RecordError
+from foveal.files import write_content
 
 FORMAT_VERSION: Literal[1] = 1
 """Version of the trajectory format. A reader refuses versions that it does not know."""
@@ -330,9 +329,4 @@ def _write_whole(path: Path, image: Image.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    with os.fdopen(handle, "wb") as file:
-        file.write(buffer.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    Path(temporary).replace(path)
+    write_content(path, buffer.getvalue())

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from foveal.curate.folder import Passes, alone
+from foveal.curate.folder import Passes
 from foveal.curate.leaks import CheckVerdict
 from foveal.curate.questions import read_questions
 from foveal.curate.sets import source_of
@@ -17,6 +17,7 @@ from foveal.curate.split import Placed, split
 from foveal.curate.stages import Stages
 from foveal.curate.synthesis import run_of, synthesize, verify
 from foveal.errors import ConfigError, InputError, RecordError
+from foveal.files import alone
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import RunWriter, read_run
 from foveal.trajectory import Question, StopReason, Trajectory, Turn

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from foveal.curate.folder import alone
 from foveal.errors import ConfigError, InputError
+from foveal.files import alone
 from foveal.micro.coldstart import cold_start
 from foveal.micro.model import new_model, save
 from foveal.micro.settings import ColdStartSettings

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from transformers import TrainerCallback
 
-from foveal.curate.folder import alone
+from foveal.files import alone
 from foveal.protocol import FOVEAL, opening
 from foveal.records import RunWriter
 from foveal.train.rl_settings import RlSettings

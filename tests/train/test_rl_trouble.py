@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from foveal.curate.folder import alone
 from foveal.errors import ConfigError, InputError, PolicyError, RecordError, TrainingError
+from foveal.files import alone
 from foveal.train.rl import run_rl
 
 RIGHT, WRONG = "Verdict: correct", "Verdict: wrong"

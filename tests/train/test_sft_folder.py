@@ -7,8 +7,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
-from foveal.curate.folder import alone
 from foveal.errors import ConfigError, InputError, RecordError
+from foveal.files import alone
 from foveal.records import RunWriter
 from foveal.train.sft import check_launch, run_sft
 from foveal.train.sft_folder import check_data

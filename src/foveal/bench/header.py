@@ -14,8 +14,8 @@ from typing import Literal
 from pydantic import JsonValue, ValidationError
 
 from foveal import __version__
-from foveal.curate.folder import write_whole
 from foveal.errors import ConfigError, RecordError
+from foveal.files import write_whole
 from foveal.policy.paid import Price
 from foveal.trajectory import Record
 

@@ -14,7 +14,7 @@ from foveal.bench.header import Header
 from foveal.bench.scores import FAILED
 from foveal.bench.statistics import Z_95
 from foveal.bench.words import ASKED, formatted, percent, points
-from foveal.curate.folder import write_whole
+from foveal.files import write_whole
 
 FILE = "report.md"
 LISTED = 50

@@ -31,9 +31,9 @@ from foveal.bench.rows import Item, Picture
 from foveal.bench.scores import infrastructure, regrade, scorer
 from foveal.bench.settings import BenchSettings, Mode
 from foveal.config import Limits
-from foveal.curate.folder import write_whole
 from foveal.curate.lots import lot
 from foveal.errors import ConfigError, InputError
+from foveal.files import write_whole
 from foveal.policy.base import Policy
 from foveal.policy.paid import Ledger
 from foveal.protocol import Profile

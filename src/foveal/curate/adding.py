@@ -1,26 +1,23 @@
 """Makes a curation folder of raw question sets. The layout is in `foveal.curate.sources`."""
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO, cast
+from typing import NamedTuple, cast
 
 from pydantic import JsonValue, ValidationError
 
-from foveal.curate.folder import alone
 from foveal.curate.pictures import PictureLimits
 from foveal.curate.questions import QuestionRow, read_questions
 from foveal.curate.reading import ColumnWatch, Kept, no_columns, read_file
 from foveal.curate.rejects import Reject, in_short
 from foveal.curate.sources import SourceFile, SourceSettings, source_files
 from foveal.errors import ConfigError, InputError
-from foveal.records import sync
+from foveal.files import alone, replacing, sync
 from foveal.trajectory import Record
 
 QUESTIONS = "questions.jsonl"
@@ -198,7 +195,7 @@ def _name_licences(
     """Write the licences and addresses of now into a folder that is done."""
     named = {source.name: source for source in sources}
     rows = [one.row for one in read_questions([folder / QUESTIONS])] if done.kept else []
-    with _replacing(folder / QUESTIONS) as questions:
+    with replacing(folder / QUESTIONS) as questions:
         for row in rows:
             source = named.get(str(row.meta.get("source")))
             questions.write(_written(row, source.licence if source is not None else row.meta.get("licence")))
@@ -222,7 +219,7 @@ def _part(
     digest = file.sha256()
     path = folder / PARTS / f"{number:05}-{digest}.jsonl"
     if not path.exists():
-        with _replacing(path) as part:
+        with replacing(path) as part:
             for line in _lines(folder, file, limits, digest, on_row):
                 part.write(line.model_dump_json(exclude_defaults=True) + "\n")
             sync(folder / PICTURES)  # the part promises them
@@ -290,7 +287,7 @@ def _put_together(
     figures: dict[str, list[FileFigures]] = {file.source.name: [] for file in files}
     kept: Counter[str] = Counter()
     rejected: dict[str, Counter[str]] = {file.source.name: Counter() for file in files}
-    with _replacing(folder / QUESTIONS) as questions, _replacing(folder / REJECTS) as rejects:
+    with replacing(folder / QUESTIONS) as questions, replacing(folder / REJECTS) as rejects:
         for file, part in zip(files, parts, strict=True):
             name = file.source.name
             for line in _read_part(part):
@@ -378,17 +375,6 @@ def _digest(*texts: str) -> bytes:
     return hashlib.sha256("\0".join(texts).encode()).digest()[:16]
 
 
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes the place of another when it is whole on the disk."""
-    unfinished = path.with_name(f".{path.name}.part")
-    with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
 def _write(path: Path, text: str) -> None:
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(text)

@@ -26,7 +26,7 @@ from foveal.curate.cardrecords import (
     CardTeacher,
 )
 from foveal.curate.cardtext import MARK, readme
-from foveal.curate.folder import LEDGER, Folder, Passes, write_whole
+from foveal.curate.folder import LEDGER, Folder, Passes
 from foveal.curate.funnel import EXAMPLES, Stage, funnel, taken_from
 from foveal.curate.lengths import lengths_of
 from foveal.curate.questions import QuestionRow, StoredQuestion, read_questions
@@ -39,6 +39,7 @@ from foveal.curate.stages import Stages, Verified, VerifiedTry
 from foveal.curate.synthesis import SYNTHESIS, run_of
 from foveal.curate.verification import length
 from foveal.errors import ConfigError, RecordError
+from foveal.files import write_whole
 from foveal.policy.openai import without_login
 from foveal.policy.paid import Price, read_spent
 from foveal.records import FILE, scan_run

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from foveal.asking import Progress
-from foveal.curate.folder import write_whole
 from foveal.errors import RecordError
+from foveal.files import write_whole
 from foveal.trajectory import Record
 
 FAILURES = "failures.jsonl"

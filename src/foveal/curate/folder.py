@@ -8,10 +8,7 @@
 Verdicts hold what was measured, never what was decided: thresholds are settings, and are applied anew each time.
 """
 
-import contextlib
-import fcntl
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +16,7 @@ from pydantic import ValidationError
 
 from foveal.curate.questions import StoredQuestion, read_questions
 from foveal.errors import InputError, RecordError
-from foveal.records import sync
+from foveal.files import write_whole
 from foveal.trajectory import Record
 
 QUESTIONS = "questions.jsonl"
@@ -128,44 +125,3 @@ class Folder:
 
     def _file(self, step: str) -> Path:
         return self.path / VERDICTS / f"{step}.jsonl"
-
-
-@contextlib.contextmanager
-def alone(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Keep other processes from writing to a folder at the same time, which is made if it is not there.
-
-    Args:
-        folder: Where; not what lies deeper.
-        wait: Wait for another process instead of giving up: for what takes no time.
-
-    Raises:
-        InputError: Another process is writing to it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    except BlockingIOError:
-        raise InputError(f"another process is writing to {folder}", "wait for it, or name another folder") from None
-    finally:
-        os.close(handle)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is the old one until the new one is whole on the disk.
-
-    Raises:
-        InputError: It cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with alone(path.parent, wait=True):
-            with part.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-            sync(path.parent)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}", "make room on the disk") from error

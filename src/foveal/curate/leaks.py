@@ -14,9 +14,10 @@ from typing import Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from foveal.config import Settings
-from foveal.curate.folder import QUESTIONS, VERDICTS, Folder, Verdict, write_whole
+from foveal.curate.folder import QUESTIONS, VERDICTS, Folder, Verdict
 from foveal.curate.questions import QuestionRow, StoredQuestion, read_questions
 from foveal.errors import ConfigError, InputError
+from foveal.files import write_whole
 from foveal.trajectory import Record
 
 FARTHEST = 48

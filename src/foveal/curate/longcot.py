@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from foveal.curate.adding import REJECTS, AddedFigures, add_sources
-from foveal.curate.folder import Folder, Verdict, write_whole
+from foveal.curate.folder import Folder, Verdict
 from foveal.curate.leaks import check
 from foveal.curate.questions import StoredQuestion
 from foveal.curate.sampling import remember
 from foveal.curate.sets import LONG_COT, leaking, source_of
 from foveal.curate.settings import CurateSettings
 from foveal.errors import ConfigError
+from foveal.files import write_whole
 from foveal.protocol import Profile, opening
 from foveal.records import RunWriter, scan_run
 from foveal.trajectory import Question, StopReason, Trajectory, Turn

@@ -11,7 +11,6 @@ import hashlib
 import io
 import os
 import re
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from pydantic import Field
 
 from foveal.config import Settings
 from foveal.curate.rejects import Refused, shorten
+from foveal.files import write_content
 from foveal.trajectory import ImageRef, image_ref, to_rgb
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -133,13 +133,7 @@ def keep_picture(folder: Path, picture: CheckedPicture) -> str:
     """Write a picture, whole or not at all; one that is there stays. Its name is returned."""
     path = folder / picture.name
     if not (path.exists() and path.stat().st_size == len(picture.data)):
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".part-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(picture.data)
-            file.flush()
-            os.fchmod(handle, 0o644)
-            os.fsync(handle)
-        Path(temporary).replace(path)
+        write_content(path, picture.data)
     return path.name
 
 

@@ -15,9 +15,10 @@ from pydantic import JsonValue
 
 from foveal.asking import Asked, Attempt, Progress, ask_all, number_of
 from foveal.curate.failing import given_up, note_failures
-from foveal.curate.folder import Folder, Passes, write_whole
+from foveal.curate.folder import Folder, Passes
 from foveal.curate.questions import StoredQuestion
 from foveal.errors import ConfigError
+from foveal.files import write_whole
 from foveal.records import RunWriter, scan_run
 from foveal.trajectory import Trajectory
 

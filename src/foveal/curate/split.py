@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import JsonValue
 
-from foveal.curate.folder import VERDICTS, Folder, Verdict, alone, write_whole
+from foveal.curate.folder import VERDICTS, Folder, Verdict
 from foveal.curate.hashing import KeptHashes
 from foveal.curate.leaks import PICTURES
 from foveal.curate.lots import Part, by_lot, lot, parts_of, within_shares
@@ -24,6 +24,7 @@ from foveal.curate.sets import RL, SFT, chosen_tries, replace_sets, write_rl, wr
 from foveal.curate.settings import CurateSettings
 from foveal.curate.stages import GIVEN_UP, Sieved, Stages
 from foveal.errors import ConfigError
+from foveal.files import alone, write_whole
 
 OVER = "over its share"
 MOST_NAMES = 20

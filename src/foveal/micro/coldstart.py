@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from foveal.curate.folder import alone
 from foveal.errors import ConfigError
+from foveal.files import alone
 from foveal.micro import corpus, facts, world
 from foveal.micro.model import save
 from foveal.micro.questions import FAMILIES, about

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from foveal.curate.folder import write_whole
 from foveal.errors import RecordError, TrainingError
+from foveal.files import write_whole
 from foveal.micro import corpus, facts, tokenizer, vision
 from foveal.micro.examples import Example, collate, example
 from foveal.micro.model import new_model, save

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from foveal.curate.questions import QuestionRow
 from foveal.errors import InputError
+from foveal.files import replacing
 from foveal.micro import world
 from foveal.micro.questions import SYSTEM, WITH_TOOLS, WITHOUT_TOOLS, facts_of, sample
 
@@ -48,6 +49,6 @@ def write_world(out: Path, split: str, count: int, seed: int, on_done: Callable[
         )
         on_done()
     # The question set comes last: where it is, everything is.
-    part = out / f"{QUESTIONS}.part"
-    part.write_text("".join(f"{row.model_dump_json()}\n" for row in rows), encoding="utf-8")
-    return part.rename(out / QUESTIONS)
+    with replacing(out / QUESTIONS) as file:
+        file.writelines(f"{row.model_dump_json()}\n" for row in rows)
+    return out / QUESTIONS

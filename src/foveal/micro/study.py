@@ -42,6 +42,7 @@ from foveal.tools.sandbox import LocalSandbox
 from foveal.tools.search.folder import open_index
 from foveal.train.rl import run_rl
 from foveal.train.rl_settings import RlSettings
+from foveal.train.run_folder import write_json
 from foveal.trajectory import Trajectory
 
 log = logging.getLogger(__name__)
@@ -225,7 +226,8 @@ def take_over(settings: StudySettings, base: Path, run: Path, data: Path) -> lis
         folder = _folder(run, arm, seed)
         if not (folder / DONE).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            _write_done(folder, {key.removeprefix(prefix): figures[key] for key in figures if key.startswith(prefix)})
+            found = {key.removeprefix(prefix): figures[key] for key in figures if key.startswith(prefix)}
+            write_json(folder / DONE, found)
             taken.append(f"{arm}:{seed}")
     return taken
 
@@ -262,13 +264,7 @@ def _run_arm(settings: StudySettings, name: str, start: Path, run: Path, seed: i
     found |= asyncio.run(_ask(settings, result, folder, seed))
     code = code_version()
     found["code"] = code.foveal if code.commit is None else f"{code.foveal}, commit {code.commit[:12]}"
-    _write_done(folder, found)
-
-
-def _write_done(folder: Path, found: Mapping[str, JsonValue]) -> None:
-    part = folder / f"{DONE}.part"
-    part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    part.rename(folder / DONE)
+    write_json(folder / DONE, found)
 
 
 def _cold_start(settings: StudySettings, base: Path, run: Path, seed: int) -> Path:

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foveal.errors import TrainingError
+from foveal.files import sync
 from foveal.policy.weights import WEIGHTS
-from foveal.records import sync
 
 COPIED = (
     "tokenizer*",

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from foveal.errors import RecordError
+from foveal.files import replacing
 from foveal.train.advantage import GroupKind, has_loss
 from foveal.train.batch import trained_groups
 from foveal.train.monitors import measure
@@ -82,12 +83,8 @@ class MetricsLog:
 
     def truncate(self) -> None:
         """Write the lines that were taken over, and no others."""
-        part = self._path.with_name(self._path.name + ".part")
-        with part.open("w", encoding="utf-8") as file:
+        with replacing(self._path) as file:
             file.writelines(json.dumps(line) + "\n" for line in self.lines)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
 
     def write_last(self) -> None:
         """Add the last of `lines` to the file; it is on the disk when this returns."""

@@ -29,8 +29,8 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.utils import broadcast_object_list, gather_object
 from pydantic import JsonValue
 
-from foveal.curate.folder import alone
 from foveal.errors import ConfigError, FovealError, TrainingError
+from foveal.files import alone
 from foveal.policy.encoding import ChatEncoder
 from foveal.policy.transformers import TransformersPolicy, load_model, no_progress_bars
 from foveal.records import RunWriter

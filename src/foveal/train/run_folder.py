@@ -8,12 +8,12 @@ resume, the run would go on as another one and nobody would know. A folder witho
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from foveal.errors import ConfigError
+from foveal.files import replacing
 
 SETTINGS = "settings.json"
 INPUTS = "inputs.json"
@@ -95,12 +95,8 @@ def keep(run: Path, settings: Mapping[str, Any], contents: Callable[[], Contents
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a file that is the old one until the new one is whole on the disk."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
+    with replacing(path) as file:
         file.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

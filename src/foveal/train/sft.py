@@ -36,8 +36,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from foveal.curate.folder import alone
 from foveal.errors import ConfigError, FovealError, TrainingError
+from foveal.files import alone
 from foveal.policy.encoding import ChatEncoder
 from foveal.policy.transformers import load_model, no_progress_bars
 from foveal.train.checkpoint import publish

@@ -18,6 +18,7 @@ from foveal.bench.realxmini import corpus, items
 from foveal.bench.realxmini.facts import MIN_CITY, Split, world
 from foveal.curate.questions import QuestionRow
 from foveal.errors import InputError, MissingDependency
+from foveal.files import replacing
 
 QUESTIONS, PICTURES, INDEX, README = "questions.jsonl", "pictures", "index", "README.md"
 
@@ -100,7 +101,6 @@ def build(
     )
     (out / README).write_text(f"{about}\n{built}\n", encoding="utf-8")
     # The questions come last: where they are, everything is.
-    part = out / f"{QUESTIONS}.part"
-    part.write_text("".join(f"{row.model_dump_json()}\n" for row in rows), encoding="utf-8")
-    part.rename(out / QUESTIONS)
+    with replacing(out / QUESTIONS) as file:
+        file.writelines(f"{row.model_dump_json()}\n" for row in rows)
     return Built(len(rows), documents, pictures)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from foveal.errors import InputError
+from foveal.files import replacing
 from foveal.tools.search.database import INDEX_VERSION
 from foveal.tools.search.walk import File
 
@@ -120,9 +121,8 @@ def write_stamps(out: Path, stamps: Stamps) -> None:
         held["added"] = {name: _parted(files) for name, files in stamps.added.items()}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        part = out / f"{FILES}.part"
-        part.write_text(json.dumps(held, indent=0) + "\n", encoding="utf-8")
-        part.replace(out / FILES)
+        with replacing(out / FILES) as file:
+            file.write(json.dumps(held, indent=0) + "\n")
     except OSError as error:
         raise InputError(f"index folder {out} cannot be written: {error}", "name another folder with --out") from error
 
