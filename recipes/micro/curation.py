@@ -5,8 +5,9 @@
     python recipes/micro/curation.py RUN --page docs/studies
 
 The student is the base model; of two teachers, the shipped checkpoints `sft` and `rl`, one is wrong about every third
-question and one about every sixth. Student and teachers are asked every question once; which rows an arm of `ARMS` learns follows from their
-verdicts, and every arm learns equally many. All of it is done by public commands, in the folder of a seed:
+question and one about every sixth. Student and teachers are asked every question once; which rows an arm of `ARMS`
+learns follows from their verdicts, and every arm learns equally many. All of it is done by public commands, in the
+folder of a seed:
 
     world/             raw questions, index and prompts       foveal micro world
     base, sft, rl      the shipped checkpoints
