@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 
 import pytest
 
@@ -99,13 +100,20 @@ def test_a_failed_edit_leaves_the_run_as_it_was(tmp_path):
     async def fewer(batch):
         return []
 
-    async def full(batch):
-        raise OSError("no space left on device")
+    async def slow(batch):
+        raise TimeoutError("the judge did not answer")
 
     with edit_run(tmp_path) as editor, pytest.raises(ValueError):
         asyncio.run(editor.draft(fewer))
-    with edit_run(tmp_path) as editor, pytest.raises(RecordError, match="make room"):
-        asyncio.run(editor.draft(full))
+    with edit_run(tmp_path) as editor, pytest.raises(RuntimeError, match="the judge did not answer"):
+        asyncio.run(editor.draft(slow))
+    before_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before_limit[1]))  # as a full disk
+    try:
+        with edit_run(tmp_path) as editor, pytest.raises(RecordError, match="make room"):
+            asyncio.run(editor.draft(rewarded))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before_limit)
     with edit_run(tmp_path) as editor:
         asyncio.run(editor.draft(rewarded))  # and nothing more
     assert (tmp_path / "trajectories.jsonl").read_bytes() == before

@@ -255,7 +255,11 @@ class RunEditor:
                 found[place] = _parse_line(line.rstrip(b"\n"), self._path, number)
             except _Broken:
                 self.unreadable += 1
-        for (place, old), new in zip(found.items(), await change(tuple(found.values())), strict=True):
+        try:
+            given = await change(tuple(found.values()))
+        except OSError as error:  # `draft` would tell it as one of the disk
+            raise RuntimeError(f"trajectories of {self._path} could not be changed: {error!r}") from error
+        for (place, old), new in zip(found.items(), given, strict=True):
             if new is not old:
                 lines[place] = new.model_dump_json().encode() + b"\n"
         return lines

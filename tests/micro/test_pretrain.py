@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from foveal.errors import RecordError, TrainingError
+from foveal.errors import InputError, RecordError, TrainingError
+from foveal.files import alone
 from foveal.micro.corpus import Names, conversation
 from foveal.micro.examples import collate, example
 from foveal.micro.model import new_model
@@ -77,6 +78,8 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(tmp_path: Path):
         Pretraining(TINY.model_copy(update={"warmup": 2}), tmp_path / "cut", quiet).run()
     (tmp_path / "cut" / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(RecordError, match="none of metrics"):
+        Pretraining(TINY, tmp_path / "cut", quiet).run()
+    with alone(tmp_path / "cut"), pytest.raises(InputError, match="another process is writing to"):
         Pretraining(TINY, tmp_path / "cut", quiet).run()
     policy = TransformersPolicy(tmp_path / "whole" / "base")
     assert policy.model.dtype == torch.float32

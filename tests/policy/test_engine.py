@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import random
+import threading
 
 import pytest
 import torch
@@ -215,23 +216,32 @@ def test_slots_grow_by_as_much_again_but_not_without_end():
     assert sizes == [512, 1024, 6000, 6000 + MOST_GROWTH, 20_000]
 
 
-def test_a_failure_while_seats_are_given_leaves_nobody_waiting(policy, store, message):
-    seat, calls = policy._engine._cache.seat, []
+@pytest.mark.parametrize(("where", "failed"), [("seat", [0, 2]), ("_content", [0, 1])])
+def test_a_failure_while_seats_are_given_leaves_nobody_waiting(policy, store, message, where, failed):
+    """Two ask the same and one something else, all before the worker looks; the second time it does `where` fails."""
+    engine, calls, gate = policy._engine, [], threading.Event()
+    owner = engine._cache if where == "seat" else engine
+    whole = getattr(owner, where)
 
     def fail_once(*args):
         calls.append(args)
         if len(calls) == 2:
             raise RuntimeError("once")
-        return seat(*args)
+        return whole(*args)
 
-    policy._engine._cache.seat = fail_once
+    setattr(owner, where, fail_once)
+    engine._worker.submit(gate.wait)
 
     async def run():
-        same = [talk(policy, store, [message("user", "same")]) for _ in range(2)]
-        tasks = [*same, talk(policy, store, [message("user", "other")])]
+        texts = ("same", "same", "other")
+        tasks = [asyncio.ensure_future(talk(policy, store, [message("user", text)])) for text in texts]
+        while len(engine._waiting) < len(texts):
+            await asyncio.sleep(0.01)
+        gate.set()
         return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
 
-    assert sum(isinstance(one, RuntimeError) for one in asyncio.run(run())) <= 2
+    told = asyncio.run(run())
+    assert [number for number, one in enumerate(told) if isinstance(one, RuntimeError)] == failed
 
 
 def test_common_prefix():

@@ -22,6 +22,11 @@ def test_who_looks_at_a_ledger_writes_nothing(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_session_killed_before_it_had_a_table_has_spent_nothing(tmp_path):
+    (tmp_path / "ledger.sqlite").touch()
+    assert read_spent(tmp_path / "ledger.sqlite", {}) == (0, 0, 0.0)
+
+
 def test_a_killed_session_may_have_left_replies_beside_the_file(tmp_path):
     path = tmp_path / "a % b.sqlite"
     _in_a_process(path, "book.keep('2', 'p', reply); os._exit(0)")

@@ -1,6 +1,6 @@
 import pytest
 
-from foveal.reward.parts import execution, overlong, response_tokens, search_penalty, tool_bonus
+from foveal.reward.parts import NOT_SENT, execution, overlong, response_tokens, search_penalty, tool_bonus
 from foveal.trajectory import Observation, Tokens, ToolCall, ToolError, Turn
 
 
@@ -28,10 +28,10 @@ def test_the_search_penalty_is_taken_once_from_right_answers(trajectory, cell, s
 
 def test_a_search_that_went_nowhere_costs_nothing(trajectory):
     call, found = ToolCall(tool="search"), {}
-    for kind in ("arguments", "unknown_tool", "limit", "search"):
+    for kind in ("arguments", "unknown_tool", "limit", "sandbox", "search", "request"):
         told = Observation(tool="search", error=ToolError(kind=kind, message="no"))
         found[kind] = search_penalty(trajectory("4", "4", turns=[Turn(text="x", call=call, observation=told)]), 1.0)
-    assert found == {"arguments": 0.0, "unknown_tool": 0.0, "limit": 0.0, "search": -1.0}
+    assert found == {**dict.fromkeys(NOT_SENT, 0.0), "search": -1.0, "request": -1.0}
 
 
 def test_execution_is_the_share_of_cells_that_ran(trajectory, cell, search):

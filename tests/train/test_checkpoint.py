@@ -94,9 +94,11 @@ def test_what_holds_no_weights_is_not_published_and_what_stood_there_stays(tmp_p
     assert not part.exists()
     part.mkdir()
     (part / "config.json").write_text("c")
+    (part / "training_args.bin").write_text("the trainer's own")
     with pytest.raises(TrainingError, match="no weights were saved"):
         publish(part, start, folder)
     assert (folder / "model.safetensors").read_text() == "old"
+    (part / "training_args.bin").write_text("the trainer's own")
     (part / "model.safetensors").write_text("new")
     publish(part, start, folder)
     assert sorted((path.name, path.read_text()) for path in folder.iterdir()) == [

@@ -84,3 +84,16 @@ def test_ids_that_the_policy_sampled_are_known_for_its_own_whatever_they_say(pol
         other = trajectory.model_copy(update={"turns": written(seed).turns})
         assert not same_tokenizer(other, trajectory.tokens, policy.encoder)
     assert {("stop", False), ("stop", True), ("length", True)} <= finishes
+
+
+def test_what_somebody_else_said_is_no_turn_of_the_model(policy, written):
+    """The words of a turn stand in the ids, but in the question."""
+    trajectory = written(0)
+    planned, _ = plan(trajectory, policy.encoder, 10_000)
+    said = "".join(turn.text for turn in trajectory.turns)
+    ids = (*policy.encoder.text(said), *planned.ids)
+    tokens = Tokens(ids=ids, loss_mask=(0,) * len(ids), logprobs=(0.0,) * len(ids))
+    assert same_tokenizer(trajectory, tokens, policy.encoder)
+    asked = policy.encoder.text(said)
+    tokens = Tokens(ids=asked, loss_mask=(0,) * len(asked), logprobs=(0.0,) * len(asked))
+    assert not same_tokenizer(trajectory, tokens, policy.encoder)

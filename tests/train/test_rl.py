@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import statistics
@@ -11,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from foveal.errors import ConfigError, InputError
+from foveal.policy.cache import Cache
 from foveal.policy.transformers import TransformersPolicy
 from foveal.records import read_run
+from foveal.train.learner import Learner
 from foveal.train.rl import run_rl
 from foveal.view import render_run
 
@@ -38,6 +41,26 @@ def _same(one, other):
 
 def _weights(folder):
     return load_file(folder / "model.safetensors")
+
+
+def _caches():
+    return [one for one in gc.get_objects() if type(one) is Cache]
+
+
+def test_learning_has_the_memory_of_the_rollouts_and_each_picture_once(rl_settings, tmp_path, monkeypatch):
+    shown, learn, others = [], Learner.learn, _caches()
+
+    def watched(learner, shares):
+        caches = [one for one in _caches() if one not in others]
+        shown.append((caches, [image for share in shares for sample in share for image in sample.sequence.images]))
+        return learn(learner, shares)
+
+    monkeypatch.setattr(Learner, "learn", watched)
+    run_rl(rl_settings(steps=1, freeze_vision=False, dynamic_sampling=False), tmp_path / "run")
+    ((caches, images),) = shown
+    assert caches and not any(cache._keys for cache in caches)
+    assert 1 < len({id(image) for image in images}) < len(images)
+    assert len({id(image) for image in images}) == len({image.values.tobytes() for image in images})
 
 
 @pytest.fixture

@@ -22,11 +22,13 @@ def begun(tmp_path):
     (tmp_path / "documents" / "a.txt").write_text("The capital of Chad is N'Djamena.")
     build_index(tmp_path / "documents", tmp_path / "index")
     (tmp_path / "system.txt").write_text("Look.")
+    (tmp_path / "tower").mkdir()
+    (tmp_path / "tower" / "model.safetensors").write_bytes(b"eyes")
     settings = RlSettings(
         model=start,
         questions=(tmp_path / "questions.jsonl",),
         system_prompt=tmp_path / "system.txt",
-        tools={"search": tmp_path / "index"},
+        tools={"search": tmp_path / "index", "tower": tmp_path / "tower"},
         reward={"judge": {"url": "http://127.0.0.1:1/v1", "model": "j"}},
     )
     run = tmp_path / "run"
@@ -62,6 +64,7 @@ def test_the_same_run_goes_on_and_what_was_kept_of_its_start_stays(begun):
         ("start/model.safetensors", b"1" + bytes(3 * 2**20 - 1)),
         ("start/model.safetensors", bytes(3 * 2**20 + 1)),
         ("start/model-2.safetensors", b"more"),
+        ("tower/model.safetensors", b"other eyes"),
     ],
 )
 def test_a_file_that_holds_something_else_now_is_refused(begun, tmp_path, name, content):
@@ -118,6 +121,13 @@ def test_what_lets_a_run_go_on_may_change_and_nothing_else_of_the_judge(begun):
             check_run(_changed(settings, reward={"judge": judge}), run, True, 2)
     with pytest.raises(ConfigError, match=r"learning_rate was 1e-06"):
         check_run(_changed(settings, learning_rate=1e-5), run, True, 2)
+
+
+def test_a_run_of_another_kind_is_told_as_other_settings(begun):
+    settings, run = begun
+    (run / "settings.json").write_text('{"model": "m", "epochs": 3}')  # of a cold start
+    with pytest.raises(ConfigError, match="was started with other settings: model was m"):
+        check_run(settings, run, resume=True, processes=2)
 
 
 @pytest.mark.parametrize("name", ["settings.json", "inputs.json"])

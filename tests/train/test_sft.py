@@ -23,6 +23,10 @@ def _weights(run):
     return load_file(run / "model" / "model.safetensors")
 
 
+def _metrics(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def _same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -79,7 +83,7 @@ def test_gradients_are_the_same_however_a_step_is_split(settings, tmp_path):
 
 def test_the_loss_of_a_step_that_holds_all_is_the_mean_over_learned_tokens(settings, tmp_path, tiny_checkpoint, store):
     run_sft(settings(batch_size=5, micro_batch=1, epochs=1), tmp_path / "run")
-    logged = json.loads((tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8"))["loss"]
+    (logged,) = (line["loss"] for line in _metrics(tmp_path / "run"))
     chosen = settings()
     encoder = load_encoder(chosen)
     policy = TransformersPolicy(tiny_checkpoint, device="cpu")
@@ -111,8 +115,8 @@ def test_the_loss_that_is_told_is_the_mean_of_a_learned_token_however_full_the_s
     for size in (1, 4, 5, 128):
         still = settings(batch_size=size, micro_batch=1, epochs=1, learning_rate=1e-30, log_steps=100)
         found[size] = run_sft(still, tmp_path / str(size)).loss
-        (line,) = (tmp_path / str(size) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        assert json.loads(line)["loss"] == found[size]
+        (line,) = _metrics(tmp_path / str(size))
+        assert line["loss"] == found[size]
     assert list(found.values()) == pytest.approx([found[5]] * 4, rel=1e-4)
 
 
@@ -165,11 +169,10 @@ def test_two_processes_train_to_the_weights_of_one(settings, tmp_path, store, wr
         f"warmup_ratio = 0.0\nlog_steps = 1\nfreeze_vision = {str(freeze).lower()}\n"
     )
     two_processes("-m", "foveal.cli", "sft", "--config", file, "--run", tmp_path / "two")
-    losses = [
-        [json.loads(line)["loss"] for line in (tmp_path / run / "metrics.jsonl").read_text("utf-8").splitlines()]
-        for run in ("one", "two")
-    ]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    one, two = _metrics(tmp_path / "one"), _metrics(tmp_path / "two")
+    assert [line["loss"] for line in one] == pytest.approx([line["loss"] for line in two], rel=1e-4)
+    norms = [lines[0]["grad_norm"] for lines in (one, two)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4), "AdamW and clipping hide a gradient that is a multiple"
     one, two = _weights(tmp_path / "one"), _weights(tmp_path / "two")
     # AdamW turns rounding into whole steps where a gradient is nearly 0, so single weights may differ; most do not.
     apart = torch.cat([(one[name] - two[name]).abs().flatten() for name in one])
@@ -183,15 +186,27 @@ def test_an_interrupted_and_resumed_run_ends_with_the_same_weights(settings, int
     with pytest.raises(KeyboardInterrupt):
         run_sft(chosen, tmp_path / "cut", callbacks=[interrupt(stop_at + 1)])
     assert not (tmp_path / "cut" / "model").exists()
+    (tmp_path / "cut" / "model.part").mkdir()
+    (tmp_path / "cut" / "model.part" / "model-00001-of-00002.safetensors").touch()  # of a kill while it was saved
     result = run_sft(chosen, tmp_path / "cut", resume=True)
+    assert not list((tmp_path / "cut").rglob("model-00001*"))
     assert result.steps == 6
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "cut"))
-    lines = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    whole = [
-        json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    lines, whole = _metrics(tmp_path / "cut"), _metrics(tmp_path / "whole")
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert [line["loss"] for line in lines] == [line["loss"] for line in whole]
+
+
+def test_a_resumed_run_logs_the_losses_of_an_uninterrupted_one(settings, interrupt, tmp_path):
+    """Where no line falls on a checkpoint the loss since the last line would be forgotten with the process."""
+    chosen = settings(epochs=4, save_steps=2, log_steps=3)
+    run_sft(chosen, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run_sft(chosen, tmp_path / "cut", callbacks=[interrupt(5)])
+    run_sft(chosen, tmp_path / "cut", resume=True)
+    lines, whole = _metrics(tmp_path / "cut"), _metrics(tmp_path / "whole")
+    assert [line["step"] for line in whole] == [2, 3, 4, 6, 8]
+    assert [(line["step"], line["loss"]) for line in lines] == [(line["step"], line["loss"]) for line in whole]
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -213,11 +228,16 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over(settings, interrup
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "cut"))
 
 
-def test_a_half_written_checkpoint_is_passed_over(settings, interrupt, tmp_path):
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_half_written_checkpoint_is_passed_over(settings, interrupt, tmp_path, torn):
     chosen = settings(save_steps=1)
     with pytest.raises(KeyboardInterrupt):
         run_sft(chosen, tmp_path / "run", callbacks=[interrupt(3)])
-    (tmp_path / "run" / "checkpoints" / "checkpoint-2" / "trainer_state.json").unlink()
+    state = tmp_path / "run" / "checkpoints" / "checkpoint-2" / "trainer_state.json"
+    if torn:
+        state.write_bytes(state.read_bytes()[:100])
+    else:
+        state.unlink()
     run_sft(chosen, tmp_path / "run", resume=True)
     run_sft(chosen, tmp_path / "whole")
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "run"))
@@ -306,7 +326,7 @@ def test_what_the_budget_did_is_counted_and_said(settings, tmp_path, data, store
 def test_nothing_left_to_learn_is_an_error(settings, tmp_path):
     with pytest.raises(TrainingError, match="5 dropped"):
         run_sft(settings(max_length=3), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_a_missing_picture_stops_before_training(settings, tmp_path, data):

@@ -106,6 +106,15 @@ def test_other_data_are_refused(cut, data, store, written):
     assert _held(run) == before
 
 
+def test_a_dry_run_is_refused_for_what_the_run_would_be(cut, data, store, written):
+    chosen, run = cut
+    check_data(chosen, run)
+    with RunWriter(data, resume=True) as writer:
+        writer.write(written(7), store)
+    with pytest.raises(ConfigError, match=r"something else stood in .*data/trajectories\.jsonl"):
+        check_data(chosen, run)
+
+
 def test_a_start_checkpoint_that_was_written_over_is_refused(settings, interrupt, tiny_checkpoint, tmp_path):
     start, run = tmp_path / "start", tmp_path / "run"
     shutil.copytree(tiny_checkpoint, start)
@@ -133,6 +142,7 @@ def test_another_number_of_processes_is_refused(cut):
         ({"ACCELERATE_USE_FSDP": "true", "FSDP_STATE_DICT_TYPE": "LOCAL_STATE_DICT"}, {}, "LOCAL_STATE_DICT"),
         ({"ACCELERATE_USE_FSDP": "true"}, {"lora_rank": 2}, "LoRA"),
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, {"lora_rank": 2}, "LoRA"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {}, "ZeRO-3"),
     ],
 )
 def test_shards_of_which_no_model_comes_out_are_refused_before_anything_is_made(
@@ -145,4 +155,5 @@ def test_shards_of_which_no_model_comes_out_are_refused_before_anything_is_made(
         run_sft(settings(**changed), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("FSDP_STATE_DICT_TYPE", "FULL_STATE_DICT")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL", "true")
     check_launch(settings())

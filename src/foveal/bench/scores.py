@@ -92,19 +92,17 @@ async def regrade(run: Path, benchmark: Benchmark, judge: Judge | None, every: b
     """
     if not every and (judge is None or not any(map(_waits, scan_run(run)))):
         return 0
-    scores = others = 0
+    scores = 0
 
     async def again(batch: Sequence[Trajectory]) -> Sequence[Trajectory]:
-        nonlocal scores, others
+        nonlocal scores
         new = [await _again(benchmark, judge, one) if every or _waits(one) else one for one in batch]
         scores += sum(old.reward != one.reward for old, one in zip(batch, new, strict=True))
-        others += sum(old != one for old, one in zip(batch, new, strict=True))
         return new
 
     with edit_run(run) as editor:
         await editor.draft(again)
-        if others:
-            editor.commit()
+        editor.commit()
     return scores
 
 

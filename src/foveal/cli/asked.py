@@ -52,6 +52,14 @@ def reading_bar(step: str, total: int | None = None) -> Iterator[Callable[[int],
         yield tell
 
 
+@contextlib.contextmanager
+def counting_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on the terminal for work that is counted; call what this gives when one more is done."""
+    with _bar(*Progress.get_default_columns()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
 def _bar(*columns: ProgressColumn) -> Progress:
     """A bar on the terminal that is gone when it is done; nothing where nobody looks."""
     console = Console(stderr=True)

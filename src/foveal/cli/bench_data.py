@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
-from rich.progress import Progress
 
+from foveal.cli.asked import counting_bar
 from foveal.cli.common import check_writable, write_json
 
 
@@ -34,9 +34,8 @@ def bench_data(
 
     check_writable(json_file)
     console = Console(highlight=False, emoji=False)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"building {name}", total=n)
-        built = build(out, split, seed, n, on_done=lambda: progress.advance(task))
+    with counting_bar(f"building {name}", n) as advance:
+        built = build(out, split, seed, n, on_done=advance)
     console.print(f"{built.questions} questions, {built.documents} documents, {built.pictures} pictures to search")
     command = f"foveal bench {name} --policy URL --data {out} --tools.search {out}/index"
     console.print(f"run it: {command}", soft_wrap=True, markup=False)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
+from foveal.cli.asked import counting_bar
 from foveal.cli.common import check_writable, logs, open_policy, shipped_policy, write_json
 from foveal.errors import ConfigError
 from foveal.micro import BEST, CHECKPOINTS, checkpoint_folder
@@ -211,9 +211,8 @@ def write_world(
     from foveal.micro.questionset import write_world as write
 
     console = Console(highlight=False)
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("drawing", total=n)
-        questions = write(out, split, n, seed, lambda: progress.advance(task))
+    with counting_bar("drawing", n) as advance:
+        questions = write(out, split, n, seed, advance)
     console.print(f"{n} questions: {questions}", soft_wrap=True, markup=False)
 
 
@@ -277,10 +276,9 @@ async def _asked(
     world.build(scratch / "index", facts_of(split))
     async with LocalSandbox() as sandbox:
         tools = world.tools(scratch / "index", sandbox) if with_tools else None
-        with RunWriter(run) as writer, Progress(console=console, transient=True) as progress:
-            task = progress.add_task("asking", total=len(items))
+        with RunWriter(run) as writer, counting_bar("asking", len(items)) as advance:
             policy = shipped_policy(named) if named in CHECKPOINTS else open_policy(named, None)
-            return await ask_all(policy, items, tools, writer, on_done=lambda _: progress.advance(task))
+            return await ask_all(policy, items, tools, writer, on_done=lambda _: advance())
 
 
 def _report(checkpoint: Path, console: Console, json_file: Path | None) -> None:

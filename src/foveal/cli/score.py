@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
+from foveal.cli.asked import counting_bar
 from foveal.cli.common import api_key, check_writable, logs, plain, read_flags, write_json
 
 if TYPE_CHECKING:
@@ -119,12 +119,11 @@ async def _score_all(run: Path, editor: "RunEditor", settings: "RewardSettings",
     tally = Tally()
     with (run / FILE).open("rb") as lines:
         count = sum(1 for _ in lines)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("scoring", total=count)
+    with counting_bar("scoring", count) as advance:
 
         async def one(trajectory: "Trajectory") -> "Scored":
             scored = await score_one(trajectory, settings, judge)
-            progress.advance(task)
+            advance()
             return scored
 
         async def again(batch: "Sequence[Trajectory]") -> "Sequence[Trajectory]":

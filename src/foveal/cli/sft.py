@@ -43,9 +43,11 @@ def _count(settings: SftSettings, run: Path, resume: bool, console: Console) -> 
     """Say what the data is, without a model."""
     from foveal.train.data import SftData
     from foveal.train.sft import count_steps, load_encoder
-    from foveal.train.sft_folder import check_run
+    from foveal.train.sft_folder import check_data, check_run
 
     check_run(settings, run, resume)
+    if resume:
+        check_data(settings, run)
     data = SftData(settings, load_encoder(settings))
     steps = count_steps(settings, data)
     console.print_json(json.dumps(settings.model_dump(mode="json")))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from foveal.errors import RecordError, TrainingError
-from foveal.files import write_whole
+from foveal.files import alone, replacing
 from foveal.micro import corpus, facts, tokenizer, vision
 from foveal.micro.examples import Example, collate, example
 from foveal.micro.model import new_model, save
@@ -121,8 +121,12 @@ class Pretraining:
         Raises:
             TrainingError: The state was made with other settings, or the loss is no number any more.
             RecordError: The metrics of the run are damaged.
+            InputError: Another process is training in the folder.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with alone(self.folder):
+            return self._run()
+
+    def _run(self) -> Path:
         state = self._saved()
         tower = self.model.model.visual
         whole: list[dict[str, Any]] = [
@@ -256,7 +260,8 @@ class Pretraining:
             kept = [line for line in lines if line.endswith("\n") and place(line) <= done]
         except (ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{path} holds a line that is none of metrics: {error}", "remove that line") from error
-        write_whole(path, "".join(kept))
+        with replacing(path) as file:
+            file.writelines(kept)
 
     def _save(self, stage: str, step: int, optimizer: Any) -> None:
         state = {

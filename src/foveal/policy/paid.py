@@ -90,6 +90,8 @@ def read_spent(path: Path, prices: dict[str, Price]) -> Spent:
     uri = f"{path.absolute().as_uri()}?mode=ro{'' if at_work else '&immutable=1'}"
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
+            if not database.execute("SELECT name FROM sqlite_master").fetchall():
+                return Spent(0, 0, 0.0)  # killed before it had a table
             return _spent(database, prices, path)[0]
     except sqlite3.Error as error:
         raise _unusable(path, error) from error

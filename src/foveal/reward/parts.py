@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from foveal.trajectory import Trajectory
 
 SEARCHES = ("search", "image_search")
-NOT_SENT = ("arguments", "unknown_tool", "limit")
-"""Errors of a call that went nowhere."""
+NOT_SENT = ("arguments", "unknown_tool", "limit", "sandbox")
+"""Errors of a call that went nowhere; of a search, `sandbox` is that the picture could not be fetched from the code."""
 
 
 def tool_bonus(trajectory: Trajectory, accuracy: float) -> float:

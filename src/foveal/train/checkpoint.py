@@ -96,11 +96,9 @@ def publish(part: Path, start: Path, folder: Path) -> None:
     Raises:
         TrainingError: There are no weights.
     """
+    (part / "training_args.bin").unlink(missing_ok=True)  # the trainer's own, and no weights
     if not part.is_dir() or not any(path.suffix in WEIGHTS for path in part.iterdir()):
-        raise TrainingError(
-            f"no weights were saved in {part}",
-            "have them gathered (for ZeRO-3: stage3_gather_16bit_weights_on_model_save), then go on with --resume",
-        )
+        raise TrainingError(f"no weights were saved in {part}", "have the launcher gather them, and start anew")
     for pattern in COPIED:
         for file in start.glob(pattern):
             shutil.copy2(file, part)

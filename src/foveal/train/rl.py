@@ -46,7 +46,7 @@ from foveal.train.pictures import encode
 from foveal.train.rl_folder import JUDGE_MAY_CHANGE, check_run, keep_start
 from foveal.train.rl_settings import RlSettings
 from foveal.train.rollouts import Group, Rollouts
-from foveal.train.run_folder import write_json
+from foveal.train.run_folder import check_begun, write_json
 from foveal.train.tracker import tracking
 from foveal.trajectory import ImageStore
 
@@ -101,7 +101,9 @@ def run_rl(
         IsolationError: The tools have code, and this machine cannot isolate it.
     """
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)]
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="no",  # `dtype` says it, not a launcher, whose scaler would scale what `_step` clips
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     if settings.prompts % accelerator.num_processes:
         raise ConfigError(
@@ -143,9 +145,9 @@ def _take(
     tell, refused = None, None
     if accelerator.is_main_process:
         try:
-            check_run(settings, run, resume, accelerator.num_processes)
+            check_begun(run, resume)
             held.enter_context(alone(run))
-            check_run(settings, run, resume, accelerator.num_processes)  # as another process may just have left it
+            check_run(settings, run, resume, accelerator.num_processes)
             if settings.tracker is not None:
                 tell = held.enter_context(tracking(settings.tracker, run, settings.model_dump(mode="json")))
         except FovealError as error:

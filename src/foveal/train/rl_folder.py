@@ -3,6 +3,7 @@
 A checkpoint of the run holds neither questions nor frozen weights, and every process draws questions of its own.
 """
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def keep_start(settings: RlSettings, run: Path, processes: int) -> None:
 def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a resumed run must have as before."""
     fixed = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
-    if judge := fixed["reward"].get("judge"):
+    if judge := fixed.get("reward", {}).get("judge"):
         judge = {key: value for key, value in judge.items() if key not in JUDGE_MAY_CHANGE}
         fixed["reward"] = {**fixed["reward"], "judge": judge}
     return fixed
@@ -57,8 +58,10 @@ def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _files(settings: RlSettings) -> Contents:
     """What stands in the files that a run reads again when it is resumed, by path."""
     prompts = (path for path in (settings.system_prompt, settings.user_suffix) if path is not None)
+    models = (path for path in (settings.model, settings.tools.dense, settings.tools.tower) if path is not None)
+    weights = itertools.chain.from_iterable(map(checkpoint_files, models))
     pictures = {path for question in read_questions(settings.questions) for path in question.pictures}
-    read = {*settings.questions, *prompts, *checkpoint_files(settings.model), *pictures}
+    read = {*settings.questions, *prompts, *weights, *pictures}
     found = {str(path): content_of(path) for path in sorted(read)}
     index = settings.tools.search
     return found if index is None else {**found, str(index): {"index": index_fingerprint(index)}}

@@ -18,6 +18,9 @@ from foveal.files import replacing
 SETTINGS = "settings.json"
 INPUTS = "inputs.json"
 
+WRITTEN = ("checkpoints", "metrics.jsonl", "model", "result.json", "rollouts")
+"""What a run writes from then on; it replaces what has these names."""
+
 Contents = Mapping[str, Mapping[str, str | int]]
 """What stands in files, by path."""
 
@@ -32,6 +35,11 @@ def check_begun(run: Path, resume: bool) -> None:
         raise ConfigError(f"{run} holds no run to resume: there is no {SETTINGS}", "leave out --resume")
     if not resume and (run / SETTINGS).exists():
         raise ConfigError(f"{run} already holds a run", "name another folder with --run, or add --resume")
+    if not resume and (others := [name for name in WRITTEN if _holds(run / name)]):
+        raise ConfigError(
+            f"{run} holds {', '.join(others)} of something else, which a run would write over",
+            "name another folder with --run, or move them",
+        )
 
 
 def check_settings(
@@ -73,7 +81,7 @@ def check_inputs(run: Path, contents: Callable[[], Contents], processes: int | N
     """
     if not (run / INPUTS).exists():  # begun by a foveal that did not keep them
         return
-    kept, found = _read(run / INPUTS), contents()
+    kept, found = _read(run / INPUTS, "files", "processes"), contents()
     if other := sorted(name for name in {*found, *kept["files"]} if found.get(name) != kept["files"].get(name)):
         raise ConfigError(
             f"{run} was begun when something else stood in {', '.join(other)}",
@@ -99,10 +107,17 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         file.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _holds(path: Path) -> bool:
+    """Whether a file is there, or a folder with a file in it: the trainer makes that of its checkpoints early."""
+    return path.is_file() or any(one.is_file() for one in path.rglob("*"))
+
+
+def _read(path: Path, *keys: str) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
-    except ValueError as error:
+        if missing := [key for key in keys if key not in values]:
+            raise ValueError(f"it does not say {', '.join(missing)}")
+    except (ValueError, TypeError) as error:
         raise ConfigError(
             f"{path} cannot be read: {error}", "put a whole copy of it back, or start anew in another folder"
         ) from error

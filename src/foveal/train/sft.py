@@ -1,7 +1,7 @@
 """Cold start: supervised training on saved trajectories, on `transformers.Trainer`.
 
     run/settings.json     the settings, resolved; beside it inputs.json (`train.run_folder`)
-    run/metrics.jsonl     one line for every `log_steps` steps, and one for the last
+    run/metrics.jsonl     one line for every `log_steps` steps, for every checkpoint and for the last step
     run/checkpoints/      weights, optimizer, schedule and random numbers, to resume from
     run/model/            the result: a checkpoint folder that `TransformersPolicy` loads
     run/result.json       what became of the data, steps, loss, seconds
@@ -17,6 +17,7 @@ would take.
 """
 
 import contextlib
+import json
 import logging
 import math
 import os
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import FullyShardedDataParallelPlugin, broadcast_object_list
+from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin, broadcast_object_list
 from pydantic import JsonValue
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
@@ -44,7 +45,7 @@ from foveal.train.checkpoint import publish
 from foveal.train.data import LengthGrouped, SftData
 from foveal.train.metrics import MetricsLog
 from foveal.train.pictures import with_features
-from foveal.train.run_folder import write_json
+from foveal.train.run_folder import check_begun, write_json
 from foveal.train.settings import SftSettings
 from foveal.train.sft_folder import check_data, check_run, keep_start
 from foveal.train.tokens import IGNORE, collate, learned_logits, num_tokens
@@ -115,7 +116,7 @@ class SftTrainer(Trainer):
 
 
 class _Metrics(TrainerCallback):
-    """Writes and logs a line for every `log_steps` steps, and one for the last step."""
+    """Writes and logs a line for every `log_steps` steps, for every checkpoint and for the last step."""
 
     def __init__(self, kept: MetricsLog):
         self.kept = kept
@@ -127,8 +128,10 @@ class _Metrics(TrainerCallback):
             self.kept.truncate()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step >= state.max_steps:
-            control.should_log = True  # or a run shorter than log_steps would end without a loss
+        # A run shorter than log_steps would end without a loss. And a checkpoint does not hold the loss since the last
+        # line: without one there, a resumed run would tell another.
+        if state.global_step >= state.max_steps or state.global_step % args.save_steps == 0:
+            control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         logs = kwargs["logs"]
@@ -181,11 +184,10 @@ def run_sft(
         PolicyError: The start checkpoint cannot be used.
     """
     arguments = _arguments(settings, run)
-    check_run(settings, run, resume)
-    encoder = load_encoder(settings)
-    data = SftData(settings, encoder)
     with contextlib.ExitStack() as held, no_progress_bars():
         _take(settings, run, resume, arguments, held)
+        encoder = load_encoder(settings)
+        data = SftData(settings, encoder)
         checkpoint = _last_checkpoint(run) if resume else None
         metrics = _Metrics(MetricsLog(run / "metrics.jsonl", 0 if checkpoint is None else _step(checkpoint)))
         trainer = _trainer(settings, arguments, checkpoint, encoder, data, [metrics, *callbacks])
@@ -229,7 +231,7 @@ def check_launch(settings: SftSettings) -> None:
     """Refuse a launcher that shares the weights among processes in a way of which no checkpoint folder comes out.
 
     Raises:
-        ConfigError: Adapters would have to be merged from shards, or FSDP would save shards.
+        ConfigError: Adapters would have to be merged from shards, or FSDP or ZeRO-3 would save shards.
     """
     fsdp, deepspeed = (os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
     if settings.lora_rank and (fsdp or deepspeed):
@@ -238,6 +240,12 @@ def check_launch(settings: SftSettings) -> None:
         raise ConfigError(
             f"FSDP would save a {kept}: shards, of which no checkpoint folder is made and no run is resumed",
             "set fsdp_state_dict_type: FULL_STATE_DICT in the configuration of accelerate launch",
+        )
+    if deepspeed and (zero := DeepSpeedPlugin()).zero_stage == 3 and not zero.zero3_save_16bit_model:
+        raise ConfigError(
+            "ZeRO-3 would save no weights: every process holds a shard of them",
+            "set zero3_save_16bit_model: true in the configuration of accelerate launch "
+            "(stage3_gather_16bit_weights_on_model_save in one of DeepSpeed)",
         )
 
 
@@ -248,8 +256,9 @@ def _take(
     refused = None
     if arguments.process_index == 0:
         try:
+            check_begun(run, resume)
             held.enter_context(alone(run))
-            check_run(settings, run, resume)  # again, as another process may just have left it
+            check_run(settings, run, resume)
             if resume:
                 check_data(settings, run, arguments.world_size)
         except FovealError as error:
@@ -260,9 +269,17 @@ def _take(
 
 
 def _last_checkpoint(run: Path) -> Path | None:
-    # The trainer's state is written last: a checkpoint without it was being written when the run was killed.
-    whole = [path.parent for path in (run / "checkpoints").glob("checkpoint-*/trainer_state.json")]
+    # The trainer's state is written last: a checkpoint without it, or with a part of it, was being written at a kill.
+    whole = [path.parent for path in (run / "checkpoints").glob("checkpoint-*/trainer_state.json") if _is_json(path)]
     return max(whole, key=_step, default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def _step(checkpoint: Path) -> int:

@@ -19,8 +19,13 @@ def check_run(settings: SftSettings, run: Path, resume: bool) -> None:
         check_settings(run, settings.model_dump(mode="json"))
 
 
-def check_data(settings: SftSettings, run: Path, processes: int) -> None:
+def check_data(settings: SftSettings, run: Path, processes: int | None = None) -> None:
     """Refuse to go on with a run on other data, from another checkpoint, or in another number of processes.
+
+    Args:
+        settings: Of the run.
+        run: Its folder.
+        processes: How many share the run; None if nobody knows yet.
 
     Raises:
         ConfigError: One of them is not what the run was begun with.
