@@ -3,6 +3,7 @@
 Precedence: defaults < TOML file < flags.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,6 +94,15 @@ def _settings_in(annotation: object) -> type[BaseModel] | None:
     found = (_settings_in(inner) for inner in get_args(annotation))
     return next((settings for settings in found if settings is not None), None)
 
+
+def _without_query(address: str) -> str:
+    if address.startswith(("http://", "https://")) and re.search("[?#]", address):
+        raise ValueError("the address of an endpoint ends before ? and #; keys go into environment variables")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_query)]
+"""Of an endpoint: paths are put behind it. What names none, as a folder does, stays as it is."""
 
 COLDEST = 1e-4
 """A lower temperature is greedy: logits divided by it could leave the range of numbers."""

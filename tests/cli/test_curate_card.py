@@ -125,15 +125,41 @@ def test_split_ends_with_code_1_where_questions_wait_and_takes_no_set_away(curat
 
 
 def test_a_licence_is_named_by_adding_again(curate, config, tmp_path):
-    text = config.read_text()
+    text, folder = config.read_text(), tmp_path / "set"
     config.write_text(text.replace('licence = "CC0-1.0"\n', ""))
     curate("add")
-    curate("card")
-    assert "**none named**" in (tmp_path / "set" / "README.md").read_text()
+    measure(folder)
+    curate("split")
+    assert curate("card")[0] == 0
+    assert (
+        "**none named**" in (folder / "README.md").read_text() and "CC0" not in (folder / "rl/train.jsonl").read_text()
+    )
     config.write_text(text)
-    assert curate("add")[0] == 0 and curate("card")[0] == 0
-    card = (tmp_path / "set" / "README.md").read_text()
+    assert curate("add")[0] == 0
+    code, _, said = curate("card")
+    assert (
+        code == 2 and 'sources.raw.licence was not set, and is "CC0-1.0" now' in said and "curate split again" in said
+    )
+    assert "cut anew: sources.raw.licence was not set" in curate("split")[2] and curate("card")[0] == 0
+    card = (folder / "README.md").read_text()
     assert "license:\n- cc0-1.0" in card and "none named" not in card
+    rows = [json.loads(line) for line in (folder / "rl" / "train.jsonl").read_text().splitlines()]
+    assert [row["meta"]["licence"] for row in rows] == ["CC0-1.0"] * 4
+
+
+def test_a_source_of_which_nothing_can_be_kept_is_code_2_and_can_be_mended(curate, config, tmp_path):
+    text = config.read_text()
+    config.write_text(text.replace('images = "pic"', 'images = "q"'))
+    code, figures, said = curate("add")
+    assert (code, figures) == (
+        2,
+        {},
+    ) and "set aside were 6 for picture_missing, 1 for no_question: rows.jsonl row 1" in said
+    config.write_text(text.replace("licence", f'image_folder = "{tmp_path / "nope"}"\nlicence'))
+    code, _, said = curate("add")
+    assert code == 2 and "nope is no folder" in said
+    config.write_text(text)
+    assert curate("add")[1]["rows_out"] == 6
 
 
 def test_raw_files_without_rows_are_code_2(curate, tmp_path):

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import sys
 
 import pytest
 from PIL import Image
 
-from foveal.curate.adding import AddedFigures, FileFigures, SourceFigures
+from foveal.curate.added import AddedFigures, FileFigures, SourceFigures
 from foveal.curate.folder import Folder, Passes
 from foveal.curate.leaks import CheckVerdict
 from foveal.curate.rejects import Reject
@@ -88,13 +89,12 @@ def settings():
 def add_figures():
     """Writes what `add` writes of a source, and of rows that it set aside."""
 
-    def write(folder, name="s", licence="CC BY 4.0", **rejected):
+    def write(folder, name="s", licence="CC BY 4.0", url="https://example.org/a_b", **rejected):
         kept = (folder / "questions.jsonl").read_text().count("\n") if (folder / "questions.jsonl").exists() else 2
         rows = kept + sum(rejected.values())
         file = FileFigures(name="a.jsonl", sha256="ab" * 32, size=1234, rows=rows)
         source = SourceFigures(
-            name=name, licence=licence, url="https://you:my@secret@example.org/a_b", files=(file,), rows=rows,
-            kept=kept, rejected=rejected,
+            name=name, licence=licence, url=url, files=(file,), rows=rows, kept=kept, rejected=rejected,
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sources.json").write_text(AddedFigures(settings={}, sources=(source,)).model_dump_json())
@@ -139,3 +139,26 @@ def curated(curation, asked, tools, add_figures):
         return folder
 
     return make
+
+
+@pytest.fixture
+def steps():
+    """Counts the lines of Python that a call goes through: what it costs, the same on every machine."""
+
+    def counted(work):
+        lines = 0
+
+        def trace(frame, event, argument):
+            nonlocal lines
+            lines += event == "line"
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            work()
+        finally:
+            sys.settrace(before)
+        return lines
+
+    return counted

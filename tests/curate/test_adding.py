@@ -141,8 +141,8 @@ def test_of_repetitions_the_first_with_an_answer_stays(raw, tmp_path):
     assert kept == [("blind-3", None), ("told-1", ["x"])]
     told = [(one["source"], one["row"], one["message"][42:]) for one in lines(tmp_path / "out" / "rejects.jsonl")]
     assert told == [
-        ("blind", 1, "as a row that has an answer"),
-        ("blind", 2, "as a row that has an answer"),
+        ("blind", 1, "as told told.jsonl row 1, which has an answer"),
+        ("blind", 2, "as told told.jsonl row 1, which has an answer"),
         ("told", 2, "as told-1, but with another answer"),
     ]
 

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import re
 from collections import Counter
@@ -7,13 +8,17 @@ import pytest
 from foveal.curate.card import collect, write_card
 from foveal.curate.cardtext import readme
 from foveal.curate.folder import Passes
+from foveal.curate.rejudging import rejudge
 from foveal.curate.split import Placed, split
 from foveal.curate.stages import Stages
-from foveal.curate.synthesis import run_of
+from foveal.curate.synthesis import run_of, verify
 from foveal.errors import ConfigError, RecordError
 from foveal.policy.base import Generation
 from foveal.policy.paid import Ceiling, Ledger
+from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import scan_run
+from foveal.reward.judge import Judge
+from foveal.reward.score import scorer
 from foveal.view import render_curation
 
 
@@ -164,14 +169,33 @@ def test_what_was_paid_is_on_the_card(curated, settings):
     assert "| synthesis | 2 | 1,200,000 | 4.00 |" in readme(collect(folder, chosen))
 
 
-def test_no_password_leaves_the_folder(curated, settings):
-    chosen = settings()
-    folder = curated(chosen)
+def test_no_password_is_in_the_folder(curated, settings):
+    chosen = settings(
+        reward={"judge": {"url": "http://joe:s@secret@10.0.0.2/v1", "model": "j"}},
+        tools={"live": {"provider": "command", "command": ["ask", "--key", "secret"]}},
+    )
+    folder = curated(settings())
+    score = scorer(chosen.reward, Judge(ScriptedPolicy(lambda messages: "Verdict: wrong")))
+    for name in ("alice", "bob"):
+        assert asyncio.run(rejudge(run_of(folder, name), chosen.reward, score)) == 10
+    verify(folder, chosen, Stages(folder, chosen).asked)
+    split(folder, chosen)
     write_card(folder, collect(folder, chosen))
-    page = render_curation(folder.path).read_text()
-    written = [page, *((folder.path / name).read_text() for name in ("README.md", "card.json"))]
-    assert not any("secret" in text for text in written)
-    assert "<https://example.org/a_b>" in written[1] and "http://10.0.0.1/v1" in written[2]
+    render_curation(folder.path)
+    (learned,) = {one.settings["reward"]["judge"]["url"] for one in scan_run(folder.path / "sft" / "train")}
+    assert learned == "http://10.0.0.2/v1"
+    assert [path for path in folder.path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()] == []
+    written = [(folder.path / name).read_text() for name in ("README.md", "card.json")]
+    assert "<https://example.org/a_b>" in written[0] and "http://10.0.0.1/v1" in written[1] and '"ask"' in written[1]
+
+
+def test_an_address_of_an_older_folder_is_shown_without_its_password(curated, settings, add_figures):
+    folder = curated(settings())
+    add_figures(folder.path, url="https://you:my@secret@example.org/a_b?id=3&token=secret")
+    write_card(folder, collect(folder, settings()))
+    written = [render_curation(folder.path), *(folder.path / name for name in ("README.md", "card.json"))]
+    assert not any("secret" in path.read_text() for path in written)
+    assert "<https://example.org/a_b?id=3&token=…>" in (folder.path / "README.md").read_text()
 
 
 def test_the_same_curation_gives_the_same_bytes(curated, settings):

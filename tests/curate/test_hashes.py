@@ -81,3 +81,24 @@ def test_groups_are_those_of_all_pairs_and_their_chains():
                 expected = [new if first == old else first for first in expected]
     assert groups(hashes, 24) == expected and 100 < len(set(expected)) < 600
     assert groups(hashes, -1) == [*range(700), *range(100, 700, 50)] and groups([], 24) == []
+
+
+def test_very_many_that_look_alike_do_not_cost_a_step_a_pair(steps):
+    rng = np.random.default_rng(3)
+    scenes = [PictureHash(bits(32, 64, rng), bits(128, 256, rng)) for _ in range(3)]
+    alike = [
+        PictureHash(scene.coarse ^ bits(2, 64, rng), scene.fine ^ bits(6, 256, rng))
+        for _ in range(400)
+        for scene in scenes
+    ]
+    assert groups(alike, 24) == [0, 1, 2] * 400
+    pairs = 3 * 400 * 399 / 2
+    assert steps(lambda: groups(alike, 24)) < pairs / 2
+
+
+def test_a_long_chain_of_pictures_in_any_order_is_one_group():
+    rng = np.random.default_rng(8)
+    chain = [PictureHash(0, (1 << min(number, 256)) - 1) for number in range(0, 257, 8)]
+    for order in (range(33), range(32, -1, -1), rng.permutation(33)):
+        assert groups([chain[place] for place in order], 8) == [0] * 33
+        assert len(set(groups([chain[place] for place in order], 7))) == 33

@@ -7,7 +7,7 @@ from foveal.curate.folder import Folder
 from foveal.curate.longcot import take_reasoning
 from foveal.curate.sets import leaking
 from foveal.curate.settings import CurateSettings
-from foveal.errors import ConfigError
+from foveal.errors import ConfigError, InputError
 from foveal.protocol import FOVEAL, Answer, parse_turn
 from foveal.records import read_run
 
@@ -42,6 +42,19 @@ def test_rows_become_single_turns_that_the_protocol_reads(reasoning, tmp_path):
     assert "reasoning" not in first.question.meta and first.question.meta["source"] == "math"
     take_reasoning(folder, reasoning, FOVEAL)
     assert read_run(folder.run("long-cot")).trajectories == run.trajectories
+
+
+def test_an_answer_that_holds_a_tag_is_refused_as_a_solution_is(reasoning, tmp_path):
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"q": f"Which {n}?", "s": "Look.", "a": a}) + "\n" for n, a in enumerate(("<code>", "br")))
+    )
+    assert take_reasoning(Folder(tmp_path / "curation"), reasoning, FOVEAL).refused == {"holds tags of the protocol": 1}
+
+
+def test_sources_without_a_row_that_can_be_kept_are_refused(reasoning, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"q": "2 + 2?", "s": "", "a": ""}\n')
+    with pytest.raises(InputError, match="source math: no row of it can be kept; set aside were 1 for no_answer"):
+        take_reasoning(Folder(tmp_path / "curation"), reasoning, FOVEAL)
 
 
 def test_without_sources_it_says_what_to_name(tmp_path):

@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from foveal.curate.lots import by_lot, lot, parts_of, within_shares
+from foveal.curate.questions import QuestionRow, StoredQuestion
 from foveal.errors import ConfigError
 
 
@@ -102,3 +103,12 @@ def test_questions_that_share_a_picture_over_others_are_in_the_same_part(curatio
     counts = [list(parts_of(folder.questions(), 0.3, seed).values()).count("held_out") for seed in range(30)]
     assert 12 < sum(counts) / 30 < 24
     assert set(parts_of(folder.questions(), 0.0, 0).values()) == {"train"}
+
+
+def test_a_long_chain_of_questions_does_not_cost_its_length_a_step(tmp_path, steps):
+    chain = [
+        StoredQuestion(QuestionRow(id=f"{n}", text="?", images=(f"{n:06}", f"{n + 1:06}")), tmp_path / "q.jsonl", n)
+        for n in reversed(range(1500))
+    ]
+    assert len(set(parts_of(chain, 0.5, 0).values())) == 1
+    assert steps(lambda: parts_of(chain, 0.5, 0)) < 150 * len(chain)

@@ -11,6 +11,7 @@ from foveal.curate.stages import Stages
 from foveal.errors import ConfigError, RecordError
 from foveal.policy.scripted import ScriptedPolicy
 from foveal.records import RunWriter, scan_run
+from foveal.reward.judge import Judge
 from foveal.reward.score import scorer
 from foveal.reward.settings import RewardSettings
 
@@ -44,6 +45,17 @@ def test_another_reward_scores_the_answers_again_and_asks_nobody(answered):
     assert asyncio.run(sample(folder, "difficulty", who, folder.questions(), 2)).made == 0
     assert right(folder) == {"q0": 2, "q1": 2, "q2": 2, "q3": 0}
     assert asyncio.run(rejudge(run, NEAR, score)) == 0, "and once is enough"
+
+
+def test_a_judge_whose_address_holds_a_password_is_put_on_record_without_it_and_known_again(answered):
+    folder, _ = answered
+    judged = RewardSettings.model_validate({"judge": {"url": "http://joe:s3cret@10.0.0.1/v1", "model": "j"}})
+    run, score = folder.run("difficulty"), scorer(judged, Judge(ScriptedPolicy([])))
+    assert asyncio.run(rejudge(run, judged, score)) == 8
+    assert "s3cret" not in (run / "trajectories.jsonl").read_text()
+    assert asyncio.run(rejudge(run, judged, score)) == 0
+    other = judged.model_copy(update={"judge": judged.judge.model_copy(update={"model": "k"})})
+    assert asyncio.run(rejudge(run, other, score)) == 8
 
 
 def test_lines_that_cannot_be_read_stay_and_a_run_that_is_not_there_is_none(answered, tmp_path):

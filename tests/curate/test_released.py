@@ -81,6 +81,25 @@ def test_rl_rows_that_do_not_add_up_are_set_aside(tmp_path):
     ]
 
 
+def test_the_prompt_was_counted_and_not_its_copy(tmp_path):
+    two = [{"bytes": picture()}, {"bytes": picture("blue")}]
+
+    def asked(prompt, question):
+        said = [{"role": "user", "content": prompt}]
+        return rl_row(images=two, prompt=said, extra_info={"index": question, "question": question})
+
+    rows = [
+        asked("<image><image>\nWhich is red?", "<image>\nWhich is red?"),
+        asked("<image><image>\nWhich is blue?", "Which is blue?\n<image> <image> <image>"),
+        asked("Is <image> left of <image>?", "Is <image> left of <image>?"),
+        asked("<image><image>Which is like?", "Which is like <image> here?"),
+        asked("<image>Who?", "Who?"),
+    ]
+    questions, rejects = added(tmp_path, rl_source(tmp_path, rows))
+    assert [row["text"] for row in questions] == ["Which is red?", "Which is blue?", "Is image_1 left of image_2?"]
+    assert rejects == [(4, "image_marks"), (5, "image_marks")]
+
+
 def test_what_the_columns_lack_is_told_by_the_prompt_and_the_file(tmp_path):
     row = rl_row("Which one?")
     del row["data_source"], row["extra_info"]

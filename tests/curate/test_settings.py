@@ -33,3 +33,19 @@ def test_the_hardest_threshold_of_few_samples_is_allowed():
 @pytest.mark.parametrize("recipe", ["curate.toml", "curation.toml"])
 def test_the_recipes_can_be_read(recipe):
     assert read_settings(CurateSettings, RECIPES / recipe, {}).teachers
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"student.policy": "http://h/v1?api-key=s3cret"},
+        {"student.policy": "https://h/v1#s3cret"},
+        {"reward.judge.url": "http://h/v1?key=s3cret", "reward.judge.model": "j"},
+    ],
+)
+def test_an_endpoint_with_a_query_is_refused_without_saying_it(flags):
+    """Paths are put behind the address, so it would not be reached; and what stands there is often a key."""
+    with pytest.raises(ConfigError, match=r"ends before \? and #; keys go into environment variables") as error:
+        read_settings(CurateSettings, None, flags)
+    assert "s3cret" not in str(error.value)
+    assert read_settings(CurateSettings, None, {"student.policy": "runs/why?"}).student.policy == "runs/why?"

@@ -91,6 +91,22 @@ def test_settings_as_toml(tmp_path):
             read_settings(SourceSettings, tmp_path / "s.toml", wrong)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://bob:s3cret@h/a", "https://h/a?id=3&X-Amz-Signature=s3cret", "https://h/a?api_key=s3cret#part"]
+)
+def test_an_address_of_a_source_is_published_so_it_holds_no_secret(url):
+    with pytest.raises(ConfigError, match=r"url: .*it is published with the set: leave out") as error:
+        read_settings(SourceSettings, None, {"name": "s", "path": "x", "url": url})
+    assert "s3cret" not in str(error.value)
+    known = read_settings(SourceSettings, None, {"name": "s", "path": "x", "url": "https://h/a?id=3&author=me"})
+    assert known.url == "https://h/a?id=3&author=me"
+
+
+def test_a_path_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="path: String should have at least 1 character"):
+        read_settings(SourceSettings, None, {"name": "s", "path": ""})
+
+
 def image(seed):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 20, 3), np.uint8))
 

@@ -97,6 +97,13 @@ def test_the_record_says_how_it_was_scored(trajectory):
     assert RewardSettings.model_validate(record.settings["reward"]) == RewardSettings(preset="official")
 
 
+def test_no_password_of_the_judge_is_on_the_record(trajectory):
+    settings = RewardSettings(judge={"url": "http://joe:s3cret@10.0.0.1/v1", "model": "j"})
+    record = scored(trajectory("4", "4"), settings, Judge(ScriptedPolicy([]))).onto(trajectory("4", "4"))
+    assert "s3cret" not in record.model_dump_json()
+    assert record.settings["reward"]["judge"]["url"] == "http://10.0.0.1/v1"
+
+
 def test_a_judge_of_the_settings_that_was_not_opened_is_a_mistake(trajectory):
     settings = RewardSettings(judge={"url": "http://127.0.0.1:9/v1", "model": "j"})
     with pytest.raises(ConfigError, match="name a judge"):

@@ -4,17 +4,19 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
+from foveal.curate.added import AddedFigures, FileFigures, SourceFigures, read_added, write_added
+from foveal.curate.licences import line_of, name_licences, without_licences
 from foveal.curate.pictures import PictureLimits
-from foveal.curate.questions import QuestionRow, read_questions
+from foveal.curate.questions import QuestionRow, stream_questions
 from foveal.curate.reading import ColumnWatch, Kept, no_columns, read_file
-from foveal.curate.rejects import Reject, in_short
+from foveal.curate.rejects import Reason, Reject, in_short
 from foveal.curate.sources import SourceFile, SourceSettings, source_files
 from foveal.errors import ConfigError, InputError
 from foveal.files import alone, replacing, sync
@@ -23,50 +25,7 @@ from foveal.trajectory import Record
 QUESTIONS = "questions.jsonl"
 PICTURES = "pictures"
 REJECTS = "rejects.jsonl"
-SOURCES = "sources.json"
 PARTS = ".parts"
-
-
-class FileFigures(Record):
-    """What became of one raw file."""
-
-    name: str
-    sha256: str
-    size: int
-    """Bytes."""
-    rows: int
-    """Rows read, kept or not; what cannot be read to the end counts as one."""
-
-
-class SourceFigures(Record):
-    """What became of one source."""
-
-    name: str
-    licence: str | None
-    url: str | None
-    files: tuple[FileFigures, ...]
-    rows: int
-    kept: int
-    rejected: dict[str, int]
-    """Rows set aside, by reason."""
-
-
-class AddedFigures(Record):
-    """What became of all sources; this is `sources.json`."""
-
-    settings: dict[str, JsonValue]
-    """What the folder was made with."""
-    sources: tuple[SourceFigures, ...]
-
-    @property
-    def kept(self) -> int:
-        """Questions in the set."""
-        return sum(source.kept for source in self.sources)
-
-    @property
-    def rejected(self) -> Counter[str]:
-        """Rows set aside, by reason."""
-        return sum((Counter(source.rejected) for source in self.sources), Counter())
 
 
 class Progress(NamedTuple):
@@ -112,9 +71,10 @@ def add_sources(
         otherwise: How to come to a folder of other sources, for errors.
 
     Raises:
-        ConfigError: The folder was made from other sources, settings or files; a source has no files, or not the
-            columns that are named; or its formats cannot be told.
-        InputError: A source has no row; another process is writing to the folder, or the disk is full.
+        ConfigError: The folder was made from other sources, settings or files; a source has no files, not the columns
+            that are named, or no such folder of pictures; or its formats cannot be told.
+        InputError: Of a source no row can be kept; another process is writing to the folder, or the disk is full.
+        RecordError: sources.json cannot be read.
         MissingDependency: The package that reads a format is not installed.
     """
     limits = limits or PictureLimits()
@@ -128,40 +88,43 @@ def add_sources(
             raise ConfigError(f"{folder} is within the source {source.name}", "name a folder outside of it")
     try:
         with alone(folder):
-            done = _done(folder)
+            done = read_added(folder)
             if done is None:
+                _check_image_folders(sources)
                 _begin(folder, settings)
                 with warnings.catch_warnings():
                     # Pillow's words on odd files; not in the threads, where filters are shared.
                     warnings.filterwarnings("ignore", module=r"PIL\.")
                     parts = [_part(folder, number, file, limits, on_row) for number, file in enumerate(files)]
                 _check_columns(files, parts)
-                _check_rows(files, parts)
+                _check_kept(files, parts)
                 done = _put_together(folder, settings, files, parts)
             else:
                 _check_unchanged(folder, done, settings, files, otherwise)
-                if done.settings != settings:
-                    done = _name_licences(folder, done, settings, sources)
-            shutil.rmtree(folder / PARTS, ignore_errors=True)
+                # Parts that are still there tell of a time that did not come to its end: rows may have its licences.
+                if done.settings != settings or (folder / PARTS).exists():
+                    (folder / PARTS).mkdir(exist_ok=True)
+                    done = name_licences(folder, done, settings, sources)
+            if (folder / PARTS).exists():
+                _remove_unused(folder)
+                shutil.rmtree(folder / PARTS, ignore_errors=True)
             return done
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error}", "make room, or name another folder") from error
 
 
-def _done(folder: Path) -> AddedFigures | None:
-    """The figures of a folder that is done."""
-    file = folder / SOURCES
-    if not file.exists():
-        return None
-    try:
-        return AddedFigures.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise ConfigError(f"{file} cannot be read: {error}", "remove the folder and add again") from None
+def _check_image_folders(sources: Sequence[SourceSettings]) -> None:
+    for source in sources:
+        if source.image_folder is not None and not source.image_folder.is_dir():
+            raise ConfigError(
+                f"source {source.name}: image_folder {source.image_folder} is no folder",
+                "name it from the working folder, or leave it out: paths of pictures then begin beside each file",
+            )
 
 
 def _begin(folder: Path, settings: dict[str, JsonValue]) -> None:
     """Make the folder ready for parts; those that were made with other settings go."""
-    begun, content = folder / PARTS / "settings.json", f"{json.dumps(_content(settings))}\n"
+    begun, content = folder / PARTS / "settings.json", f"{json.dumps(without_licences(settings))}\n"
     if not begun.exists() and (folder / QUESTIONS).exists():
         raise ConfigError(f"{folder} holds a question set that was not made from sources", "name another folder")
     (folder / PARTS).mkdir(exist_ok=True)
@@ -169,47 +132,18 @@ def _begin(folder: Path, settings: dict[str, JsonValue]) -> None:
     if not begun.exists() or begun.read_text(encoding="utf-8", errors="replace") != content:
         for part in (folder / PARTS).glob("*.jsonl"):
             part.unlink()
-        _write(begun, content)
-
-
-def _content(settings: Mapping[str, JsonValue]) -> JsonValue:
-    """What questions follow from: licences and addresses may be named when they are made already."""
-    sources = cast(list[dict[str, JsonValue]], settings.get("sources", []))
-    lasting = [{key: value for key, value in one.items() if key not in ("licence", "url")} for one in sources]
-    return {**settings, "sources": cast(JsonValue, lasting)}
+        with replacing(begun) as file:
+            file.write(content)
 
 
 def _check_unchanged(
     folder: Path, done: AddedFigures, settings: dict[str, JsonValue], files: Sequence[SourceFile], otherwise: str
 ) -> None:
-    if _content(done.settings) != _content(settings):
+    if without_licences(done.settings) != without_licences(settings):
         raise ConfigError(f"{folder} was made from other sources or settings", f"set them back, or {otherwise}")
     known = [(source.name, file.name, file.sha256) for source in done.sources for file in source.files]
     if known != [(file.source.name, file.name, file.sha256()) for file in files]:
         raise ConfigError("the files of the sources have changed since they were added", otherwise)
-
-
-def _name_licences(
-    folder: Path, done: AddedFigures, settings: dict[str, JsonValue], sources: Sequence[SourceSettings]
-) -> AddedFigures:
-    """Write the licences and addresses of now into a folder that is done."""
-    named = {source.name: source for source in sources}
-    rows = [one.row for one in read_questions([folder / QUESTIONS])] if done.kept else []
-    with replacing(folder / QUESTIONS) as questions:
-        for row in rows:
-            source = named.get(str(row.meta.get("source")))
-            questions.write(_written(row, source.licence if source is not None else row.meta.get("licence")))
-    found = [one.model_copy(update=named[one.name].model_dump(include={"licence", "url"})) for one in done.sources]
-    done = AddedFigures(settings=settings, sources=tuple(found))
-    _write(folder / SOURCES, done.model_dump_json(indent=2) + "\n")
-    return done
-
-
-def _written(row: QuestionRow, licence: JsonValue) -> str:
-    """A line of the question set, with this licence."""
-    meta = {key: value for key, value in row.meta.items() if key != "licence"}
-    meta |= {} if licence is None else {"licence": licence}
-    return row.model_copy(update={"meta": meta}).model_dump_json(exclude_defaults=True) + "\n"
 
 
 def _part(
@@ -255,35 +189,54 @@ def _check_columns(files: Sequence[SourceFile], parts: Sequence[Path]) -> None:
             raise no_columns(file, unseen[file.source.name], names[file.source.name])
 
 
-def _check_rows(files: Sequence[SourceFile], parts: Sequence[Path]) -> None:
-    """Refuse a source without any row: it is hardly the one that was meant."""
-    rows: Counter[str] = Counter()
+def _check_kept(files: Sequence[SourceFile], parts: Sequence[Path]) -> None:
+    """Refuse a source of which no row can be kept: it is hardly the one that was meant, or not read as it should be."""
+    of_source: dict[str, list[Path]] = {}
     for file, part in zip(files, parts, strict=True):
-        figures = _last_line(part).file
-        rows[file.source.name] += figures.rows if figures is not None else 0
-    for file in files:
-        if not rows[file.source.name]:
+        of_source.setdefault(file.source.name, []).append(part)
+    for name, its in of_source.items():
+        if (rejects := _nothing_but(its)) is None:
+            continue
+        for part in its:
+            part.unlink()  # pictures that were missing may be there the next time
+        if not rejects:
+            path = next(file.source.path for file in files if file.source.name == name)
             raise InputError(
-                f"source {file.source.name}: there is no row in {file.source.path}",
-                "name files that have rows, or leave the source out",
+                f"source {name}: there is no row in {path}", "name files that have rows, or leave the source out"
             )
+        most = sorted(rejects.values(), key=lambda one: -one[1])
+        first, counts = most[0][0], ", ".join(f"{count} for {reject.reason}" for reject, count in most)
+        place = f"{first.file} row {first.row}" if first.row is not None else first.file
+        raise InputError(
+            f"source {name}: no row of it can be kept; set aside were {counts}: {place}: {first.message}",
+            f"mend the files, or what the settings say of {name}, and add again; nothing was added",
+        )
+
+
+def _nothing_but(parts: Sequence[Path]) -> dict[Reason, tuple[Reject, int]] | None:
+    """By reason the first reject and how many there are; None if there is a row that was kept."""
+    found: dict[Reason, tuple[Reject, int]] = {}
+    for part in parts:
+        for line in _read_part(part):
+            if line.kept is not None:
+                return None
+            if line.reject is not None:
+                first, count = found.get(line.reject.reason, (line.reject, 0))
+                found[line.reject.reason] = first, count + 1
+    return found
 
 
 def _last_line(part: Path) -> _Line:
     with part.open("rb") as file:
-        file.seek(max(0, part.stat().st_size - 2**20))
-        return _Line.model_validate_json(file.read().splitlines()[-1])
+        return _Line.model_validate_json(deque(file, maxlen=1).pop())
 
 
 def _put_together(
     folder: Path, settings: dict[str, JsonValue], files: Sequence[SourceFile], parts: Sequence[Path]
 ) -> AddedFigures:
     firsts: dict[bytes, tuple[str, bytes]] = {}
-    answered = {
-        _key(line.kept) for part in parts for line in _read_part(part) if line.kept is not None and line.kept.row.gold
-    }
+    answered = _answered(files, parts)
     ids: set[str] = set()
-    used: set[str] = set()
     figures: dict[str, list[FileFigures]] = {file.source.name: [] for file in files}
     kept: Counter[str] = Counter()
     rejected: dict[str, Counter[str]] = {file.source.name: Counter() for file in files}
@@ -297,17 +250,13 @@ def _put_together(
                     reject = _duplicate(file, row, _key(line.kept), firsts, answered)
                     if reject is None:
                         ids.add(row.id)
-                        used.update(row.images)
                         kept[name] += 1
-                        questions.write(_written(row, file.source.licence))
+                        questions.write(line_of(row, file.source.licence))
                 if reject is not None:
                     rejected[name][reject.reason] += 1
                     rejects.write(reject.model_dump_json() + "\n")
                 if line.file is not None:
                     figures[name].append(line.file)
-    for path in (folder / PICTURES).iterdir():
-        if f"{PICTURES}/{path.name}" not in used:
-            path.unlink()  # of duplicates, or torn
     unique = {file.source.name: file.source for file in files}
     added = AddedFigures(
         settings=settings,
@@ -324,8 +273,27 @@ def _put_together(
             for name, source in unique.items()
         ),
     )
-    _write(folder / SOURCES, added.model_dump_json(indent=2) + "\n")
+    write_added(folder, added)
     return added
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the pictures of duplicates, and torn ones. Until sources.json is there they stay: parts name them."""
+    used = {name for one in stream_questions(folder / QUESTIONS) for name in one.row.images}
+    for path in (folder / PICTURES).iterdir():
+        if f"{PICTURES}/{path.name}" not in used:
+            path.unlink()
+
+
+def _answered(files: Sequence[SourceFile], parts: Sequence[Path]) -> dict[bytes, str]:
+    """Where the first row with an answer is, by what it asks."""
+    found: dict[bytes, str] = {}
+    for file, part in zip(files, parts, strict=True):
+        for line in _read_part(part):
+            if line.kept is not None and line.kept.row.gold:
+                place = f"{file.source.name} {file.name} row {line.kept.row.meta['row']}, which has an answer"
+                found.setdefault(_key(line.kept), place)
+    return found
 
 
 def _read_part(part: Path) -> Iterator[_Line]:
@@ -349,11 +317,15 @@ def _key(kept: Kept) -> bytes:
 
 
 def _duplicate(
-    file: SourceFile, row: QuestionRow, key: bytes, firsts: dict[bytes, tuple[str, bytes]], answered: set[bytes]
+    file: SourceFile,
+    row: QuestionRow,
+    key: bytes,
+    firsts: dict[bytes, tuple[str, bytes]],
+    answered: Mapping[bytes, str],
 ) -> Reject | None:
     """A reject if an earlier row has this key, or any row with an answer, which this one lacks."""
     if not row.gold and key in answered:
-        first, other = "a row that has an answer", ""
+        first, other = answered[key], ""
     else:
         answers = _digest(*sorted(row.gold))
         first, its_answers = firsts.setdefault(key, (row.id, answers))
@@ -373,8 +345,3 @@ def _duplicate(
 
 def _digest(*texts: str) -> bytes:
     return hashlib.sha256("\0".join(texts).encode()).digest()[:16]
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as file:
-        file.write(text)

@@ -7,11 +7,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from pydantic import JsonValue, ValidationError
 
 from foveal import __version__
+from foveal.curate.added import read_added
 from foveal.curate.adding import REJECTS
 from foveal.curate.cardrecords import (
     Card,
@@ -27,8 +28,9 @@ from foveal.curate.cardrecords import (
 )
 from foveal.curate.cardtext import MARK, readme
 from foveal.curate.folder import LEDGER, Folder, Passes
-from foveal.curate.funnel import EXAMPLES, Stage, funnel, taken_from
+from foveal.curate.funnel import EXAMPLES, Stage, funnel
 from foveal.curate.lengths import lengths_of
+from foveal.curate.published import published
 from foveal.curate.questions import QuestionRow, StoredQuestion, read_questions
 from foveal.curate.rejects import Reject
 from foveal.curate.sampling import ASKED
@@ -40,7 +42,6 @@ from foveal.curate.synthesis import SYNTHESIS, run_of
 from foveal.curate.verification import length
 from foveal.errors import ConfigError, RecordError
 from foveal.files import write_whole
-from foveal.policy.openai import without_login
 from foveal.policy.paid import Price, read_spent
 from foveal.records import FILE, scan_run
 from foveal.reward.parts import response_tokens
@@ -78,7 +79,7 @@ def collect(folder: Folder, settings: CurateSettings) -> Card:
         spent=tuple(_spent(folder, settings)),
         lengths=tuple(lengths),
         sets=(*sets, *_questions(folder)),
-        settings=_without_passwords(settings.model_dump(mode="json")),
+        settings=_shown(settings),
     )
 
 
@@ -128,7 +129,8 @@ def _rejected(file: Path) -> Iterator[CardExample]:
             try:
                 reject = Reject.model_validate_json(line)
             except ValidationError as error:
-                raise RecordError(f"{file} line {number} cannot be read: {error}", "add the sources again") from error
+                why = error.errors()[0]["msg"]
+                raise RecordError(f"{file} line {number} cannot be read: {why}", "add the sources again") from error
             shown[reject.reason] += 1
             if shown[reject.reason] <= EXAMPLES:
                 where = f"{reject.source} {reject.file}" + (f" row {reject.row}" if reject.row is not None else "")
@@ -181,13 +183,13 @@ def _sources(folder: Folder) -> Iterator[CardSource]:
         ("reasoning", source_of(folder).path),
     )
     for holds, place in places:
-        taken = taken_from(place)
+        taken = read_added(place)
         for source in taken.sources if taken is not None else ():
             yield CardSource(
                 name=source.name,
                 holds=holds,
                 licence=source.licence,
-                url=source.url and without_login(source.url),
+                url=source.url and published(source.url),
                 rows=source.rows,
                 kept=source.kept,
                 rejected=dict(Counter(source.rejected).most_common()),
@@ -316,6 +318,9 @@ def _counts(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(((name, n) for name, n in counts.items() if n), key=lambda one: (-one[1], one[0])))
 
 
-def _without_passwords(settings: dict[str, Any]) -> dict[str, JsonValue]:
-    """Settings that may be shown to everybody: an address may hold a name and a password."""
-    return cast(dict[str, JsonValue], json.loads(without_login(json.dumps(settings, ensure_ascii=False))))
+def _shown(settings: CurateSettings) -> dict[str, JsonValue]:
+    """Settings as everybody may see them."""
+    values = settings.model_dump(mode="json")
+    if live := values["tools"]["live"]:
+        live["command"] = live["command"][:1]  # a program may have a key among its arguments
+    return cast(dict[str, JsonValue], json.loads(published(json.dumps(values, ensure_ascii=False))))

@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
-from foveal.curate.adding import SOURCES, AddedFigures
+from foveal.curate.added import read_added
 from foveal.curate.sets import RL
 from foveal.curate.split import Placed, changes
 from foveal.curate.stages import Sieved, Stages
-from foveal.errors import ConfigError, RecordError
+from foveal.errors import ConfigError
 
 EXAMPLES = 4
 """Questions that are shown of each kind."""
@@ -50,7 +49,7 @@ def funnel(stages: Stages) -> list[Stage]:
     folder, settings, found = stages.folder, stages.settings, list[Stage]()
     if folder.has("split"):
         _check_cut(stages)
-    if (taken := taken_from(folder.path)) is not None:
+    if (taken := read_added(folder.path)) is not None:
         rows, rejected = sum(source.rows for source in taken.sources), dict(taken.rejected.most_common())
         found.append(Stage("sources", rows, len(stages.questions), 0, rejected, ()))
     for step, name in (("check", "checked"), ("difficulty", "hard"), ("benefit", "unsolved"), ("verify", "verified")):
@@ -72,21 +71,6 @@ def _check_cut(stages: Stages) -> None:
         raise ConfigError(
             f"the sets in {path} were cut with other settings: {'; '.join(changed)}", f"{fix}, or set it back"
         )
-
-
-def taken_from(folder: Path) -> AddedFigures | None:
-    """What became of the raw rows; None for questions that were not made of sources.
-
-    Raises:
-        RecordError: sources.json cannot be read.
-    """
-    file = folder / SOURCES
-    if not file.is_file():
-        return None
-    try:
-        return AddedFigures.model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{file} cannot be read: {error}", "add the sources to a new folder") from error
 
 
 def _stage(sieved: Sieved) -> Stage:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from foveal.config import Settings
 from foveal.curate.folder import QUESTIONS, VERDICTS, Folder, Verdict
-from foveal.curate.questions import QuestionRow, StoredQuestion, read_questions
+from foveal.curate.questions import StoredQuestion, read_questions, stream_questions
 from foveal.errors import ConfigError, InputError
 from foveal.files import write_whole
 from foveal.trajectory import Record
@@ -129,7 +129,8 @@ def check(folder: Path, against: Sequence[Path], on_row: Callable[[int], None] =
     benchmarks = Benchmarks(texts, list(kept.of(item.stored.pictures for item in items)))
 
     ids, keys, hashes, answered = [], [], [], []
-    for stored, hashed in zip(_stream(file), kept.of(stored.pictures for stored in _stream(file)), strict=True):
+    pictures = (stored.pictures for stored in stream_questions(file))
+    for stored, hashed in zip(stream_questions(file), kept.of(pictures), strict=True):
         ids.append(stored.row.id)
         keys.append(" ".join(words_of(stored.row.text)))
         hashes.append(tuple(hashed))
@@ -217,13 +218,3 @@ def _name(path: Path) -> str:
     """The name of a benchmark: of its file, or of its folder if all such files have one name."""
     file = _set_file(path).absolute()
     return file.parent.name if file.name == QUESTIONS else file.stem
-
-
-def _stream(file: Path) -> Iterator[StoredQuestion]:
-    """The questions of a file that may be too large to be held."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield StoredQuestion(QuestionRow.model_validate_json(line), file, number)
-            except ValidationError as error:
-                raise InputError(f"{file} line {number} is no question: {error}", "add the sources again") from None

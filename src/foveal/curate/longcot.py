@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from foveal.curate.adding import REJECTS, AddedFigures, add_sources
+from foveal.curate.added import AddedFigures
+from foveal.curate.adding import REJECTS, add_sources
 from foveal.curate.folder import Folder, Verdict
 from foveal.curate.leaks import check
 from foveal.curate.questions import StoredQuestion
@@ -53,20 +54,19 @@ def take_reasoning(folder: Folder, settings: CurateSettings, profile: Profile) -
 
     Raises:
         ConfigError: No source is named, or the folder was made from others, or with another prompt.
-        InputError: A benchmark cannot be read.
+        InputError: A benchmark cannot be read, or no row can be kept.
     """
     if not settings.long_cot.sources:
         raise ConfigError("long_cot names no sources", "add [[long_cot.sources]] with columns.reasoning")
     source = source_of(folder)
     away = f"move {folder.run(LONG_COT)} away, and run foveal curate long-cot again: nobody is asked for it"
     added = add_sources(source.path, settings.long_cot.sources, otherwise=away)
-    if added.kept:
-        check(source.path, settings.benchmarks)
-    refused = leaking(folder, settings) if added.kept else {}
+    check(source.path, settings.benchmarks)
+    refused = leaking(folder, settings)
     remember(folder.run(LONG_COT), {"profile": profile.name, "prompt_sha256": profile.prompt_hash(())})
     with RunWriter(folder.run(LONG_COT), resume=True) as writer:
         done = {trajectory.id for trajectory in scan_run(folder.run(LONG_COT))}
-        for name, made in _trajectories(source.questions() if added.kept else [], profile):
+        for name, made in _trajectories(source.questions(), profile):
             if isinstance(made, str):
                 refused[name] = made
             elif name not in done:

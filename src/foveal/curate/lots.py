@@ -74,7 +74,7 @@ def parts_of(
 
     def find(name: str) -> str:
         while (above := leader.setdefault(name, name)) != name:
-            name = above
+            leader[name] = name = leader[above]  # half the way for whoever asks next: chains may be long
         return name
 
     def names(question: StoredQuestion) -> list[str]:

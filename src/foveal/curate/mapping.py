@@ -12,6 +12,8 @@ from pydantic import Field
 from foveal.config import Settings
 from foveal.curate.choices import by_letter, lettered, with_choices
 from foveal.curate.rejects import Refused
+from foveal.reward.choice import read_choice
+from foveal.reward.text import normalise
 
 MARK = "<image>"
 """Where a picture stands in a text."""
@@ -124,11 +126,10 @@ def read_fields(values: Mapping[str, Any], columns: Columns, reading: Reading) -
         raise Refused("no_question", f"{columns.question} is empty")
     pictures = tuple(item for path in columns.pictures for item in picture_values(at(path)))
     try:
-        named = _choices(at(columns.choices), columns.choices, reading.choices_separator)
-        options = by_letter(named)
+        choices = _choices(at(columns.choices), columns.choices, reading.choices_separator)
     except ValueError as error:
         raise Refused("bad_field", f"{columns.choices} holds {error}") from None
-    answers = _answers(at(columns.answer), at(columns.alternatives), named, columns, reading)
+    answers = _answers(at(columns.answer), at(columns.alternatives), choices, columns, reading)
 
     def single(path: str | None) -> str | None:
         value = at(path)
@@ -138,15 +139,15 @@ def read_fields(values: Mapping[str, Any], columns: Columns, reading: Reading) -
         return None if value is None else _text(value, path).strip() or None
 
     return Fields(
-        text=with_choices(place_marks(question, len(pictures)), options),
+        text=with_choices(place_marks(question, len(pictures)), choices.options),
         pictures=pictures,
         answers=answers,
-        options=options or None,
+        options=choices.options or None,
         reasoning=single(columns.reasoning),
         id=single(columns.id),
         family=single(columns.family),
         domain=single(columns.domain),
-        tags=_texts(at(columns.tags), columns.tags),
+        tags=read_texts(at(columns.tags), columns.tags),
     )
 
 
@@ -182,54 +183,85 @@ def picture_values(value: Any) -> list[Any]:
     return [value]
 
 
-def _answers(
-    answer: Any, alternatives: Any, choices: Mapping[str, str], columns: Columns, reading: Reading
-) -> tuple[str, ...]:
+class _Choices(NamedTuple):
+    """The choices of a row: as they are shown, and as the row speaks of them, in the same order."""
+
+    options: dict[str, str]
+    """Letter to text."""
+    names: tuple[str, ...]
+    """Letters, or names that made room for letters and that nobody is shown."""
+    texts: tuple[str, ...]
+    """With letters in front, if there were any."""
+
+
+def _answers(answer: Any, alternatives: Any, choices: _Choices, columns: Columns, reading: Reading) -> tuple[str, ...]:
+    more = read_texts(alternatives, columns.alternatives, reading.answer_separator)
     if reading.answer_index:
-        first: tuple[str, ...] = (_chosen(answer, list(choices.values())),)
+        found = (_chosen(answer, choices.options), *_as_choices(more, choices))
     else:
-        first = _texts(answer, columns.answer, reading.answer_separator)
-        if choices:
-            first = _as_choices(first, choices)
-            numbers = isinstance(answer, bool) or all(_whole(text) is not None for text in first)
-            # Taken as text, the place of a choice would be a wrong answer that nobody sees.
-            if first and numbers and not set(first) & {*choices, *choices.values()}:
-                raise Refused(
-                    "wrong_answer", "the answer is a number that is no choice; if it is a place, set answer_index"
-                )
-    found = tuple(dict.fromkeys((*first, *_texts(alternatives, columns.alternatives, reading.answer_separator))))
+        found = _as_choices((*read_texts(answer, columns.answer, reading.answer_separator), *more), choices)
     if not found and (columns.answer or columns.alternatives):
         raise Refused("no_answer", f"{columns.answer or columns.alternatives} is empty")
-    return found
+    return tuple(dict.fromkeys(found))
 
 
-def _chosen(answer: Any, texts: Sequence[str]) -> str:
-    place = _whole(answer)
+def _chosen(answer: Any, options: Mapping[str, str]) -> str:
+    """The choice at a place."""
+    place = None if isinstance(answer, bool) else _whole(answer)
     if place is None:
         raise Refused("wrong_answer", f"the answer {answer!r} is no place among the choices")
-    if not 0 <= place < len(texts):
-        raise Refused("wrong_answer", f"the answer is choice {answer}, counted from 0, of {len(texts)}")
-    return texts[int(place)]
+    if not 0 <= place < len(options):
+        raise Refused("wrong_answer", f"the answer is choice {answer}, counted from 0, of {len(options)}")
+    return _told([*options][int(place)], options)
 
 
-def _as_choices(answers: tuple[str, ...], choices: Mapping[str, str]) -> tuple[str, ...]:
-    """The answers; the name of a choice that is no letter as its text, and a whole number as the choice that says it.
+def _as_choices(answers: tuple[str, ...], choices: _Choices) -> tuple[str, ...]:
+    """Answers that name choices, told so that who is shown the choices can say the same; as they are without choices.
 
-    Names that are no letters make room for letters (`by_letter`), and nobody is shown them.
+    Raises:
+        Refused: One names none, or several that are not the same.
     """
-    texts = list(choices.values())
-    numbers: dict[Decimal, str] = {}
-    for name, text in (*zip(texts, texts, strict=True), *choices.items()):
-        if (number := _whole(name)) is not None:
-            numbers.setdefault(number, text)  # 2.0 is the choice 2
+    if not choices.options:
+        return answers
+    found: list[str] = []
+    for answer in answers:
+        letters = _letters(answer, choices)
+        if not letters:
+            place = "; if it is a place, set answer_index" if _whole(answer) is not None else ""
+            raise Refused("wrong_answer", f"the answer {answer!r} is none of the choices{place}")
+        if len({choices.options[letter] for letter in letters}) > 1:
+            raise Refused("wrong_answer", f"the answer {answer!r} may be any of the choices {', '.join(letters)}")
+        found += [_told(letter, choices.options, answer) for letter in letters]
+    return tuple(found)
 
-    def said(answer: str) -> str:
-        if answer in texts or (len(answer) == 1 and answer.isalpha()):
-            return answer
-        number = _whole(answer)
-        return choices.get(answer, answer) if number is None else numbers.get(number, answer)
 
-    return tuple(map(said, answers))
+def _letters(answer: str, choices: _Choices) -> list[str]:
+    """The letters of all choices that an answer may mean: by name, by text, or `B. cat`."""
+
+    def saying(said: Sequence[str]) -> set[str]:
+        spoken = dict(zip(choices.options, said, strict=True))
+        exact = {letter for letter, one in spoken.items() if one == answer}
+        return exact or {letter for letter, one in spoken.items() if _same(one, answer)}
+
+    found = saying(choices.names) | saying(choices.texts) | saying([*choices.options.values()])
+    if not found:
+        # A letter that the row itself does not speak of is none in the answer.
+        own = [*choices.options] == [name.upper() for name in choices.names]
+        found = {
+            letter for letter, text in choices.options.items() if read_choice(answer, {letter if own else "": text})
+        }
+    return sorted(found)
+
+
+def _same(one: str, other: str) -> bool:
+    number = _whole(one)
+    return normalise(one) == normalise(other) or (number is not None and number == _whole(other))  # 2.0 is the choice 2
+
+
+def _told(letter: str, options: Mapping[str, str], answer: str = "") -> str:
+    """A choice in the row's words, else its text, else its letter: the first that means this choice and no other."""
+    told = (text for text in (answer, options[letter]) if text and read_choice(text, options) == letter)
+    return next(told, letter)
 
 
 def _whole(value: Any) -> Decimal | None:
@@ -242,8 +274,8 @@ def _whole(value: Any) -> Decimal | None:
     return number if number == number.to_integral_value() else None
 
 
-def _choices(value: Any, column: str | None, separator: str | None) -> dict[str, str]:
-    """The choices by the names that the source has for them; by letter where it has none.
+def _choices(value: Any, column: str | None, separator: str | None) -> _Choices:
+    """The choices of a row; none if all are blank.
 
     Raises:
         ValueError: There are more than letters.
@@ -252,24 +284,34 @@ def _choices(value: Any, column: str | None, separator: str | None) -> dict[str,
         inner = _json_list(value) if separator is None else None
         value = inner if inner is not None else value.split(separator) if separator and value.strip() else [value]
     if isinstance(value, dict):
-        found = {
+        named = {
             _unicode(name, "a choice").strip(): _text(item, column).strip()
             for name, item in value.items()
             if not _absent(item)
         }
-    elif value is None:
-        return {}
-    elif isinstance(value, list | tuple):
-        found = lettered(_text(item, column) for item in value)  # not without repeats: letters count places
+        options, names, texts = by_letter(named), tuple(named), tuple(named.values())
+    elif value is None or isinstance(value, list | tuple):
+        texts = tuple(_text(item, column).strip() for item in value or ())
+        options = lettered(texts)  # not without repeats: letters count places
+        names = tuple(options)
     else:
         raise Refused("bad_field", f"{column} is {_kind(value)} instead of a list")
-    if any(MARK in text for text in found.values()):
+    if any(MARK in text for text in texts):
         raise Refused("image_marks", f"{MARK} in {column}: a choice can only be text")
-    return found if any(found.values()) else {}
+    return _Choices(options, names, texts) if any(options.values()) else _Choices({}, (), ())
 
 
-def _texts(value: Any, column: str | None, separator: str | None = None) -> tuple[str, ...]:
-    """The texts of a field that is a text, a number, a list of them, or a JSON list as text."""
+def read_texts(value: Any, column: str | None, separator: str | None = None) -> tuple[str, ...]:
+    """The texts of a field that is a text, a number, a list of them, or a JSON list as text; none if all are blank.
+
+    Args:
+        value: What the row has there.
+        column: Its name, for messages.
+        separator: Splits a text.
+
+    Raises:
+        Refused: There is something else in it.
+    """
     if isinstance(value, str):
         inner = _json_list(value)
         value = inner if inner is not None else value.split(separator) if separator else [value]

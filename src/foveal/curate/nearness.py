@@ -80,25 +80,34 @@ def groups(pictures: Sequence[PictureHash], farthest: int) -> list[int]:
         pictures: Their hashes.
         farthest: Bits of 256 in which two may differ that are near.
     """
-    leader: dict[int, int] = {}
-
-    def find(place: int) -> int:
-        while (above := leader.setdefault(place, place)) != place:
-            leader[place] = place = leader.setdefault(above, above)
-        return place
-
     places: dict[PictureHash, int] = {}
     for place, picture in enumerate(pictures):
         places.setdefault(picture, place)
     table, firsts = HashTable(list(places)), list(places.values())
     index = HashIndex(table)
+    leaders: Numbers = np.arange(len(firsts))
     for start in range(0, len(firsts), CHUNK):
         for pairs in index.near(table.part(start, start + CHUNK)):
-            near = (pairs.distances <= farthest) & (pairs.found < pairs.asked + start)
-            for one, other in zip((pairs.asked[near] + start).tolist(), pairs.found[near].tolist(), strict=True):
-                low, high = sorted((find(firsts[one]), find(firsts[other])))
-                leader[high] = low
-    return [find(places[picture]) for picture in pictures]
+            near = pairs.distances <= farthest
+            leaders = _united(leaders, pairs.asked[near] + start, pairs.found[near])
+    led = dict(zip(places, (firsts[leader] for leader in leaders.tolist()), strict=True))
+    return [led[picture] for picture in pictures]
+
+
+def _united(leaders: Numbers, ones: Numbers, others: Numbers) -> Numbers:
+    """The leaders when each of these pairs is in one group; everyone's leader is the first of the group.
+
+    Where many look alike, nearly all pairs are in one group already: none may cost a step of its own.
+    """
+    while True:
+        ones, others = leaders[ones], leaders[others]
+        apart = ones != others
+        ones, others = ones[apart], others[apart]
+        if not len(ones):
+            return leaders
+        np.minimum.at(leaders, np.maximum(ones, others), np.minimum(ones, others))
+        while (leaders != (above := leaders[leaders])).any():
+            leaders = above
 
 
 class Benchmarks:

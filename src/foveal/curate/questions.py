@@ -84,6 +84,21 @@ def read_questions(files: Sequence[Path]) -> list[StoredQuestion]:
     return found
 
 
+def stream_questions(file: Path) -> Iterator[StoredQuestion]:
+    """The questions of a file that foveal has written and that may be too large to be held.
+
+    Raises:
+        InputError: A line is no question.
+    """
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield StoredQuestion(QuestionRow.model_validate_json(line), file, number)
+            except ValidationError as error:
+                why = error.errors()[0]["msg"]
+                raise InputError(f"{file} line {number} is no question: {why}", "add the sources again") from None
+
+
 def _read(file: Path) -> Iterator[StoredQuestion]:
     try:
         lines = file.read_text(encoding="utf-8").split("\n")

@@ -67,6 +67,9 @@ def _rows(file: SourceFile) -> Iterator[RawRow | BadRow | frozenset[str]]:
     """The rows of a file, after the names of its columns if it has them apart."""
     number: int | None = None
     try:
+        if file.kind in ("json", "jsonl", "csv") and _is_utf_16(file.path):
+            yield BadRow(None, "unreadable", f"UTF-16 and not UTF-8: iconv -f UTF-16 -t UTF-8 {file.path.name}")
+            return
         table = open_rows(file.path, file.kind, file.source.wanted, file.source.items)
         if table.columns is not None:
             yield table.columns
@@ -75,6 +78,13 @@ def _rows(file: SourceFile) -> Iterator[RawRow | BadRow | frozenset[str]]:
             yield row
     except OSError as error:
         yield BadRow(number, "unreadable", f"reading stopped: {error}")
+
+
+def _is_utf_16(path: Path) -> bool:
+    """Whether text is of two (or four) bytes a letter: by its mark, or because a letter of ASCII has a zero in it."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    return head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head
 
 
 def _reject(file: SourceFile, bad: BadRow) -> Reject:

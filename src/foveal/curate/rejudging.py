@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from foveal.records import edit_run, scan_run
+from foveal.reward.score import on_record
 from foveal.reward.settings import RewardSettings
 from foveal.trajectory import Trajectory
 
@@ -13,7 +14,7 @@ Score = Callable[[Trajectory], Awaitable[Trajectory]]
 
 def scored_otherwise(trajectory: Trajectory, settings: RewardSettings) -> bool:
     """Whether a trajectory has its score from other settings, or none at all."""
-    return trajectory.settings.get("reward") != settings.model_dump(mode="json")
+    return trajectory.settings.get("reward") != on_record(settings)
 
 
 async def rejudge(run: Path, settings: RewardSettings, score: Score, before: Callable[[], None] = lambda: None) -> int:

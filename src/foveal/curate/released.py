@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from foveal.curate.mapping import MARK, Columns, Fields, Reading, read_fields, value_at
+from foveal.curate.mapping import MARK, Columns, Fields, Reading, read_fields, read_texts, value_at
 from foveal.curate.rejects import Refused
 
 ANSWER = "reward_model.ground_truth"
@@ -45,9 +45,11 @@ def rl_fields(values: Mapping[str, Any], stem: str, answered: bool = True) -> Fi
     Raises:
         Refused: The row is not as it should be.
     """
-    check_marks(values)
+    pictures = check_marks(values)
     asked = [message.get("content") for message in _messages(values) if message.get("role") == "user"]
     question = value_at(values, RL_COLUMNS.question) or (asked[-1] if asked else None)
+    if asked and isinstance(question, str) and question.count(MARK) != pictures:
+        question = _inner(question)  # it is the prompt that shows the pictures, and that was counted
     answer = value_at(values, ANSWER)
     answer = value_at(values, "extra_info.answer") if answer is None else answer
     extra = values.get("extra_info")
@@ -55,14 +57,17 @@ def rl_fields(values: Mapping[str, Any], stem: str, answered: bool = True) -> Fi
         "extra_info": {**(extra if isinstance(extra, dict) else {}), "question": question},
         "reward_model": {"ground_truth": answer},
     }
-    known = answered or answer not in (None, "")
+    known = answered or read_texts(answer, ANSWER)
     fields = read_fields(told, RL_COLUMNS if known else RL_COLUMNS.model_copy(update={"answer": None}), Reading())
     domain = fields.domain or next((name for rule, name in _SPLITS.items() if re.fullmatch(rule, stem)), None)
     return fields._replace(domain=domain, family=FAMILIES.get(domain or "", domain))
 
 
-def check_marks(values: Mapping[str, Any]) -> None:
+def check_marks(values: Mapping[str, Any]) -> int:
     """Count `<image>` in the whole prompt, which is what the released code shows.
+
+    Returns:
+        The number of pictures.
 
     Raises:
         Refused: There are not as many as pictures.
@@ -72,6 +77,17 @@ def check_marks(values: Mapping[str, Any]) -> None:
     said = _messages(values)
     if said and (marks := sum(str(message.get("content")).count(MARK) for message in said)) != count:
         raise Refused("image_marks", f"{marks} {MARK} in the prompt for {count} pictures")
+    return count
+
+
+def _inner(text: str) -> str:
+    """The text without the marks before and behind it; one within stands for a word."""
+    parts = text.split(MARK)
+    while parts and not parts[0].strip():
+        del parts[0]
+    while parts and not parts[-1].strip():
+        del parts[-1]
+    return MARK.join(parts)
 
 
 def _messages(values: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,17 +1,19 @@
 """Writing the sets of a curation: both are made beside the old ones, and put in their places when they are whole."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from foveal.curate.folder import Folder
 from foveal.curate.leaks import verdicts_against
+from foveal.curate.licences import licences_of_questions, licensed
 from foveal.curate.lots import lot
 from foveal.curate.questions import StoredQuestion
 from foveal.curate.settings import CurateSettings
@@ -40,12 +42,21 @@ def chosen_tries(stages: Stages, questions: Sequence[StoredQuestion]) -> list[Ve
     return found
 
 
-def write_sft(
-    stages: Stages, questions: Sequence[StoredQuestion], parts: Mapping[str, str]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Write a new cold-start set, and return what it holds by part: all trajectories, and those of reasoning alone.
+class Taught(NamedTuple):
+    """What a cold-start set holds."""
 
-    Trajectories are read one by one, in the order in which they are written.
+    rows: dict[str, int]
+    """Trajectories, by part."""
+    reasoning: dict[str, int]
+    """Those of reasoning alone among them, by part."""
+    sha256: str
+    """Of what a model learns from `train`: licences and rewards can change without making it another set."""
+
+
+def write_sft(stages: Stages, questions: Sequence[StoredQuestion], parts: Mapping[str, str]) -> Taught:
+    """Write a new cold-start set.
+
+    Trajectories are read one by one, in the order in which they are written, with the licences of now.
 
     Args:
         stages: Where they come from.
@@ -60,7 +71,8 @@ def write_sft(
     chosen = chosen_tries(stages, questions)
     rows, reasoning = Counter[str]({TRAIN: 0, HELD_OUT: 0}), Counter[str]({TRAIN: 0, HELD_OUT: 0})
     part_folder = _fresh(folder.path / f"{SFT}.part")
-    share = settings.long_cot.share
+    share, learned = settings.long_cot.share, hashlib.sha256()
+    licences = {one.row.id: one.row.meta.get("licence") for one in questions}
     with contextlib.ExitStack() as stack:
         runs = {name: stack.enter_context(_Run(run_of(folder, name))) for name in {one.teacher for one in chosen}}
         for part in (TRAIN, HELD_OUT):
@@ -68,13 +80,20 @@ def write_sft(
                 for one in chosen:
                     if parts[one.id] == part:
                         run = runs[one.teacher]
-                        _write(file, run.folder, part_folder / part, run.read(one.trajectory), one.teacher)
+                        trajectory = _row(run.read(one.trajectory), one.teacher, licences)
+                        _write(file, run.folder, part_folder / part, trajectory)
                         rows[part] += 1
+                        if part == TRAIN:
+                            learned.update(_learned(trajectory))
                 if part == TRAIN and share:
-                    for trajectory in _reasoning(folder, round(rows[TRAIN] * share / (1 - share)), settings):
-                        _write(file, folder.run(LONG_COT), part_folder / part, trajectory, LONG_COT)
+                    licences = licences_of_questions(source_of(folder).path)
+                    for found in _reasoning(folder, round(rows[TRAIN] * share / (1 - share)), settings):
+                        trajectory = _row(found, LONG_COT, licences)
+                        _write(file, folder.run(LONG_COT), part_folder / part, trajectory)
                         reasoning[part] += 1
-    return {part: count + reasoning[part] for part, count in rows.items()}, dict(reasoning)
+                        learned.update(_learned(trajectory))
+    counts = {part: count + reasoning[part] for part, count in rows.items()}
+    return Taught(counts, dict(reasoning), learned.hexdigest())
 
 
 class _Named(BaseModel):
@@ -168,20 +187,36 @@ def _writing(folder: Path) -> Iterator[TextIO]:
         raise RecordError(f"{folder} cannot be written: {error}", "make room on the disk") from error
 
 
-def _write(file: TextIO, source: Path, folder: Path, trajectory: Trajectory, teacher: str) -> None:
-    """Write a trajectory to the file of a folder, and its pictures, which are there as files already.
+def _row(trajectory: Trajectory, teacher: str, licences: Mapping[str, JsonValue]) -> Trajectory:
+    """A trajectory as a row of the set, with the licence of its question; one that is not there keeps what it has."""
+    question = trajectory.question
+    if question.id in licences:
+        question = question.model_copy(update={"meta": licensed(question.meta, licences[question.id])})
+    changes = {"id": f"{teacher}/{trajectory.id}", "settings": {**trajectory.settings, "teacher": teacher}}
+    return timeless(trajectory).model_copy(update={**changes, "question": question})
+
+
+def _learned(row: Trajectory) -> bytes:
+    """What a model can learn from a row."""
+    question = row.question.model_copy(update={"meta": {}})
+    told = {"question": question, "settings": {}, "reward": {}, "unscored": None}
+    return row.model_copy(update=told).model_dump_json().encode() + b"\n"
+
+
+def _write(file: TextIO, source: Path, folder: Path, row: Trajectory) -> None:
+    """Write a row to the file of a folder, and its pictures, which are there as files already.
 
     Raises:
         RecordError: A picture is not there any more.
     """
-    for ref in trajectory.refs:
+    for ref in row.refs:
         name = Path(IMAGES) / f"{ref.sha256}.png"
         if not (source / name).is_file():
-            raise RecordError(f"picture {source / name} of trajectory {trajectory.id} is missing")
+            own = row.id.partition("/")[2]  # in its run
+            raise RecordError(f"picture {source / name} of trajectory {own} is missing")
         if not (folder / name).exists():
             shutil.copyfile(source / name, folder / name)
-    changes = {"id": f"{teacher}/{trajectory.id}", "settings": {**trajectory.settings, "teacher": teacher}}
-    file.write(timeless(trajectory).model_copy(update=changes).model_dump_json() + "\n")
+    file.write(row.model_dump_json() + "\n")
 
 
 def timeless(trajectory: Trajectory) -> Trajectory:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from foveal.config import Limits, Settings
+from foveal.config import Address, Limits, Settings
 from foveal.curate.leaks import CheckSettings
 from foveal.curate.pictures import PictureLimits
 from foveal.curate.sources import SourceSettings
@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class AskedSettings(Settings):
     """A model that is asked: a student or a teacher."""
 
-    policy: str
+    policy: Address
     """URL of an OpenAI-compatible endpoint, or a checkpoint folder."""
     model: str | None = None
     """Name of the model at the endpoint; not needed where it serves one."""

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from foveal.config import Settings
 from foveal.curate.mapping import Columns, Fields, Reading, read_fields
+from foveal.curate.published import published
 from foveal.curate.released import ANSWER, RL_WANTED, rl_fields
 from foveal.curate.rows import SUFFIXES, FileFormat
 from foveal.errors import ConfigError
@@ -31,12 +32,13 @@ class SourceSettings(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Begins the id of each of its questions."""
-    path: str
+    path: str = Field(min_length=1)
     """A file, several by a pattern (`raw/*.parquet`), or a folder; from the working folder."""
     format: Literal["auto", "json", "jsonl", "csv", "parquet", "hub-folder", "deepeyes-rl"] = "auto"
     """`auto`: by the suffix of each file. `hub-folder`: parquet and arrow files of a saved or downloaded dataset."""
     licence: str | None = None
     url: str | None = None
+    """Where it is from; published with the set."""
     columns: Columns = Columns()
     """Which column is what; `deepeyes-rl` knows its own."""
     reading: Reading = Reading()
@@ -49,6 +51,13 @@ class SourceSettings(Settings):
     """Kind of question, for rows whose column does not tell."""
     domain: str | None = None
     """Domain, for rows whose column does not tell."""
+
+    @field_validator("url")
+    @classmethod
+    def _may_be_published(cls, url: str | None) -> str | None:
+        if url is not None and published(url) != url:
+            raise ValueError("it is published with the set: leave out the name, password or key that it holds")
+        return url
 
     @model_validator(mode="after")
     def _own_columns(self) -> "SourceSettings":

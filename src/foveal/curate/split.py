@@ -4,7 +4,8 @@ sft/train/, sft/held_out/                run folders for foveal sft; times are l
                                          gives the same bytes
 rl/train.jsonl, rl/held_out.jsonl        question sets for foveal rl
 verdicts/split.jsonl                     where each question went, or why nowhere
-verdicts/split-settings.json             the settings that this follows from
+verdicts/split-settings.json             the settings that this follows from, and the licences that rows tell
+verdicts/split-learned.sha256            tells another cold start from this one
 """
 
 import json
@@ -17,10 +18,11 @@ from pydantic import JsonValue
 from foveal.curate.folder import VERDICTS, Folder, Verdict
 from foveal.curate.hashing import KeptHashes
 from foveal.curate.leaks import PICTURES
+from foveal.curate.licences import licences_of_sources
 from foveal.curate.lots import Part, by_lot, lot, parts_of, within_shares
 from foveal.curate.nearness import groups
 from foveal.curate.questions import StoredQuestion
-from foveal.curate.sets import RL, SFT, chosen_tries, replace_sets, write_rl, write_sft
+from foveal.curate.sets import RL, SFT, chosen_tries, replace_sets, source_of, write_rl, write_sft
 from foveal.curate.settings import CurateSettings
 from foveal.curate.stages import GIVEN_UP, Sieved, Stages
 from foveal.errors import ConfigError
@@ -31,6 +33,8 @@ MOST_NAMES = 20
 """That an error tells of."""
 CUT_WITH = "split-settings.json"
 """Beside the verdicts."""
+LEARNED = "split-learned.sha256"
+"""Beside the verdicts: of what `sft/train` teaches."""
 _DECIDING: dict[str, Any] = {
     "benchmarks": True, "skip": True, "reward": True, "check": True, "difficulty": {"samples", "most_right"},
     "benefit": True, "window": {"lowest", "highest", "samples"}, "synthesis": {"samples", "most_questions"},
@@ -88,34 +92,40 @@ def split(folder: Folder, settings: CurateSettings) -> Sets:
         wanted, over = by_lot(fitting, settings.split.most_rl, settings.seed, RL), over | over_rl
         sieves.append(window)
     waiting = _waiting(sieves)
-    _check_known(folder, before, waiting)
-    _check_learned(stages, before, {one.row.id for one in learned}, changed)
     places = _places(stages, sieves, waiting, over)
     for name, chosen in ((SFT, learned), (RL, wanted)):
         for one in chosen:
             places[one.row.id] = Placed(id=one.row.id, set=name, part=parts[one.row.id], reason=None)
     with alone(folder.path):
-        taught, reasoning = write_sft(stages, learned, parts)
+        taught = write_sft(stages, learned, parts)
+        _check_learned(stages, before, {one.row.id for one in learned}, taught.sha256, changed)
+        _check_known(folder, before, waiting)
         asked = write_rl(folder, wanted, parts)
         (folder.path / VERDICTS / CUT_WITH).unlink(missing_ok=True)  # none that they do not follow from
         replace_sets(folder)
         folder.write_verdicts("split", [places[one.row.id] for one in stages.questions])
-        write_whole(folder.path / VERDICTS / CUT_WITH, json.dumps(_deciding(settings), indent=1) + "\n")
-    return Sets(taught, reasoning, asked, dict(Counter(waiting.values())), changed)
+        write_whole(folder.path / VERDICTS / LEARNED, taught.sha256 + "\n")
+        write_whole(folder.path / VERDICTS / CUT_WITH, json.dumps(_deciding(folder, settings), indent=1) + "\n")
+    return Sets(taught.rows, taught.reasoning, asked, dict(Counter(waiting.values())), changed)
 
 
 def changes(folder: Folder, settings: CurateSettings) -> list[str] | None:
     """The settings that are others than those that the sets follow from, in words; None if those are not known.
 
+    Licences count as those of `sources.json`: they are with every row.
+
     Args:
         folder: Of the sets.
         settings: Those of now.
+
+    Raises:
+        RecordError: sources.json cannot be read.
     """
     try:
         before = dict(json.loads((folder.path / VERDICTS / CUT_WITH).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    now = _deciding(settings)
+    now = _deciding(folder, settings)
 
     def said(value: JsonValue) -> str:
         return "not set" if value is None else json.dumps(value, ensure_ascii=False)
@@ -127,8 +137,11 @@ def changes(folder: Folder, settings: CurateSettings) -> list[str] | None:
     ]
 
 
-def _deciding(settings: CurateSettings) -> dict[str, JsonValue]:
+def _deciding(folder: Folder, settings: CurateSettings) -> dict[str, JsonValue]:
     """The settings that sets follow from, by their names with dots."""
+    licences: dict[str, JsonValue] = {}
+    for what, place in (("sources", folder), ("long_cot.sources", source_of(folder))):
+        licences |= {f"{what}.{name}.licence": one for name, one in licences_of_sources(place.path).items()}
     # The address of the judge may hold a password; what another judge has scored is not counted anyway.
     values = settings.model_dump(mode="json", include=_DECIDING, exclude={"reward": {"judge"}})
     return {
@@ -136,6 +149,7 @@ def _deciding(settings: CurateSettings) -> dict[str, JsonValue]:
         "skip": [*sorted(settings.skip)],
         "teachers": [one.name for one in settings.teachers],
         "window.student": None if settings.window.student is None else "named",
+        **licences,
     }
 
 
@@ -195,17 +209,21 @@ def _check_known(folder: Folder, before: Mapping[str, Placed], waiting: Mapping[
         )
 
 
-def _check_learned(stages: Stages, before: Mapping[str, Placed], learned: set[str], changed: Sequence[str]) -> None:
+def _check_learned(
+    stages: Stages, before: Mapping[str, Placed], learned: set[str], sha256: str, changed: Sequence[str]
+) -> None:
     """Refuse another cold start once the model that learned the old one was asked for the window."""
     folder, settings = stages.folder, stages.settings
     if settings.window.student is None or "window" in settings.skip or not folder.has("window"):
         return
-    was = {name for name, one in before.items() if one.set == SFT}
-    if was != learned:
+    file = folder.path / VERDICTS / LEARNED
+    if file.is_file() and file.read_text(encoding="utf-8").strip() != sha256:
+        was = {name for name, one in before.items() if one.set == SFT}
         why = f": {'; '.join(changed)}" if changed else ""
+        what = f"{len(was - learned)} questions would leave that, {len(learned - was)} would come to it"
         raise ConfigError(
-            f"the window was asked of the model that learned the cold start, and {len(was - learned)} questions would "
-            f"leave that, {len(learned - was)} would come to it{why}",
+            "the window was asked of the model that learned the cold start, and "
+            f"{what if was != learned else 'other trajectories would be in sft/train'}{why}",
             f"set it back; or, to train on another cold start, move {folder.path / VERDICTS / 'window.jsonl'} and "
             f"{folder.run('window')} away",
         )

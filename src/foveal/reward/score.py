@@ -7,10 +7,14 @@ parts that are known, has no `total`, and says why. It is never scored 0 for tha
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from pydantic import JsonValue
+
 from foveal.errors import ConfigError
+from foveal.policy.openai import without_login
 from foveal.reward.accuracy import by_rules
 from foveal.reward.format import well_formed
 from foveal.reward.judge import Judge
@@ -45,9 +49,17 @@ class Scored(NamedTuple):
         return self.reward.get("total")
 
     def onto(self, trajectory: Trajectory) -> Trajectory:
-        """The trajectory with this reward, and the settings under `settings["reward"]`, in place of what it had."""
-        settings = {**trajectory.settings, "reward": self.settings.model_dump(mode="json")}
+        """The trajectory with this reward, and its settings `on_record` as `settings["reward"]`, in place of others."""
+        settings = {**trajectory.settings, "reward": on_record(self.settings)}
         return trajectory.model_copy(update={"reward": self.reward, "unscored": self.unscored, "settings": settings})
+
+
+def on_record(settings: RewardSettings) -> dict[str, JsonValue]:
+    """The settings as `trajectory.settings["reward"]` has them: without name and password in the judge's address.
+
+    Records become parts of data sets that are published.
+    """
+    return dict(json.loads(without_login(json.dumps(settings.model_dump(mode="json")))))
 
 
 def check_settings(settings: RewardSettings) -> None:

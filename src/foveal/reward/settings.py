@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from foveal.config import Settings
+from foveal.config import Address, Settings
 
 Rule = Literal["exact", "choice", "number", "symbolic"]
 Preset = Literal["paper", "official", "deepeyes"]
@@ -44,7 +44,7 @@ search set get 0.8 * acc * (1 - 0.1 * [searched]) + 0.2 * format. deepeyes: the 
 class JudgeSettings(Settings):
     """A model that compares answers, behind an OpenAI-compatible endpoint."""
 
-    url: str
+    url: Address
     """As in http://127.0.0.1:8000/v1."""
     model: str
     timeout: float = Field(60.0, gt=0)

@@ -107,6 +107,30 @@ def test_rows_are_read_as_curation_reads_them(tmp_path):
     assert (first.text, first.gold, first.family) == (imported[0].text, imported[0].gold, imported[0].family)
 
 
+@pytest.mark.parametrize("nothing", [None, "", "  ", "[]", [], [" "], [None], float("nan")])
+def test_rows_without_an_answer_are_taken_whatever_stands_for_nothing(tmp_path, nothing):
+    row = {"prompt": [{"role": "user", "content": "?"}], "images": [], "reward_model": {"ground_truth": nothing}}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "x.parquet")
+    assert bring(tmp_path / "x.parquet", "verl", tmp_path / "back").rejects == ()
+    (question,) = read_questions([tmp_path / "back" / "questions.jsonl"])
+    assert (question.row.text, question.row.gold) == ("?", ())
+
+
+def test_pictures_are_counted_in_the_prompt_and_not_in_the_question(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 9), "red").save(buffer, "PNG")
+    row = {
+        "prompt": [{"role": "user", "content": "<image><image>\nWhich?"}],
+        "images": [{"bytes": buffer.getvalue()}] * 2,
+        "reward_model": {"ground_truth": "x"},
+        "extra_info": {"question": "<image>\nWhich?"},
+    }
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "x.parquet")
+    bring(tmp_path / "x.parquet", "verl", tmp_path / "back")
+    (question,) = read_questions([tmp_path / "back" / "questions.jsonl"])
+    assert (question.row.text, len(question.pictures)) == ("Which?", 2)
+
+
 def test_a_file_whose_name_is_not_utf_8_is_a_data_source(tmp_path):
     source = tmp_path / "caf\udce9.jsonl"
     source.write_text('{"id": "a", "text": "?", "gold": "1"}\n')
