@@ -99,7 +99,7 @@ class OurSide:
         parts = shares(groups, self.encoder, settings)
         pictures = ((ref, images) for part in parts for one in part for ref in one.plan.refs)
         features = encode(self.model, self.encoder, pictures)
-        learned = self.learner.learn([[load(one, self.encoder, images, features) for one in part] for part in parts])
+        learned = self.learner.learn([[load(one, self.encoder, features) for one in part] for part in parts])
         ended = time.perf_counter()
         assert learned.updates == 1
         return Step([one for group in groups for one in group.trajectories], sampled - began, ended - began)

@@ -108,8 +108,8 @@ class Changed:
 
     def look(self):
         found = set()
-        for path in self.folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # what is gone meanwhile has changed
+            for path in self.folder.rglob("*"):
                 found.add((path, (about := path.stat()).st_mtime_ns, about.st_size))
         return found
 
