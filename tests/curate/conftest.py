@@ -114,20 +114,31 @@ def _alice(messages):
 
 
 @pytest.fixture
-def curated(curation, asked, tools, add_figures):
-    """20 questions: q0, q1 leak; q2, q3 are easy; q4 ... q9 are solved, q4 always and q5 once; alice and bob were asked
-    the rest: she is right at even ones, he never."""
+def measured(curation):
+    """A curation that knows of its questions: q0, q1 leak; q2, q3 are easy; q4 ... q9 are solved, q4 always, q5 once;
+    the rest are not."""
 
-    def make(chosen, name="curation"):
-        folder = curation(20, name)
+    def make(count=20, name="curation"):
+        folder = curation(count, name)
         names = [question.row.id for question in folder.questions()]
-        add_figures(folder.path, duplicate=6, no_answer=1)
         leak = {"benchmark": "b", "item": "1", "distance": 0, "words": 9}
         folder.write_verdicts("check", [CheckVerdict(id=n, picture=leak if n in ("q0", "q1") else None) for n in names])
         easy = {"q2": 3, "q3": 8}
         folder.write_verdicts("difficulty", [Passes(id=n, samples=8, right=easy.get(n, 2)) for n in names[2:]])
         rates = {"q4": 8, "q5": 1, "q6": 7, "q7": 4, "q8": 4, "q9": 4}
         folder.write_verdicts("benefit", [Passes(id=n, samples=8, right=rates.get(n, 0)) for n in names[4:]])
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def curated(measured, asked, tools, add_figures):
+    """20 questions of which alice and bob were asked those that nobody solved: she is right at even ones, he never."""
+
+    def make(chosen, name="curation"):
+        folder = measured(20, name)
+        add_figures(folder.path, duplicate=6, no_answer=1)
         idle = ScriptedPolicy(lambda messages: "<think>I guess.</think><answer>none</answer>", "bob-model")
         who = {
             "alice": asked(ScriptedPolicy(_alice, "alice-model"), tools=tools),

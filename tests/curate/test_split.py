@@ -9,7 +9,6 @@ from PIL import Image
 from pydantic import ValidationError
 
 from foveal.curate.folder import Passes
-from foveal.curate.leaks import CheckVerdict
 from foveal.curate.questions import read_questions
 from foveal.curate.sets import source_of
 from foveal.curate.settings import CurateSettings
@@ -37,19 +36,11 @@ def teacher(messages):
 
 
 @pytest.fixture
-def curated(curation, asked, tools):
-    """A curation of 20 questions: q0, q1 leak; q2, q3 are easy; q4 ... q9 are solved (q4 always, q5 once); the rest is
-    taught by alice and bob."""
+def curated(measured, asked, tools):
+    """What nobody solved is taught by alice and bob."""
 
     def make(chosen, count=20):
-        folder = curation(count)
-        names = [question.row.id for question in folder.questions()]
-        leak = {"benchmark": "b", "item": "1", "distance": 0, "words": 9}
-        folder.write_verdicts("check", [CheckVerdict(id=n, picture=leak if n in ("q0", "q1") else None) for n in names])
-        easy = {"q2": 3, "q3": 8}
-        folder.write_verdicts("difficulty", [Passes(id=n, samples=8, right=easy.get(n, 2)) for n in names[2:]])
-        rates = {"q4": 8, "q5": 1, "q6": 7, "q7": 4, "q8": 4, "q9": 4}
-        folder.write_verdicts("benefit", [Passes(id=n, samples=8, right=rates.get(n, 0)) for n in names[4:]])
+        folder = measured(count)
         who = {name: asked(ScriptedPolicy(teacher, name), tools=tools) for name in ("alice", "bob")}
         questions = Stages(folder, chosen).asked
         asyncio.run(synthesize(folder, chosen, who, questions))
