@@ -25,7 +25,6 @@ from foveal.tools.sandbox import LocalSandbox
 from foveal.train.run_folder import SETTINGS, write_json
 from foveal.train.settings import SftSettings
 from foveal.train.sft import run_sft
-from foveal.train.sft_folder import check_run
 
 TEACHER, TRAINING, CHECKPOINT = "teacher", "training", "sft"
 """Folders of a run: the trajectories, the trainer's run, the small checkpoint that comes out."""
@@ -45,12 +44,8 @@ def cold_start(settings: ColdStartSettings, base: Path, run: Path, resume: bool,
     with alone(run):
         kept = _taught(settings, run / TEACHER, report)
         report(f"teacher: {kept} of {settings.questions} trajectories kept")
-        chosen = sft_settings(settings, base, run)
         resume = resume and (run / TRAINING / SETTINGS).exists()  # it may have been stopped before it trained
-        if resume and (run / CHECKPOINT / "model.safetensors").exists():  # `save` writes it last
-            check_run(chosen, run / TRAINING, resume)
-            return run / CHECKPOINT
-        result = run_sft(chosen, run / TRAINING, resume)
+        result = run_sft(sft_settings(settings, base, run), run / TRAINING, resume)
         encoder = ChatEncoder.load(Path(result.model))
         save(load_model(Path(result.model), "cpu", "float32"), encoder, run / CHECKPOINT)
     return run / CHECKPOINT
