@@ -84,11 +84,11 @@ class Sizes(Settings):
 
     seeds: int = Field(3, ge=1)
     """Each has raw questions, lots, orders of training and held-out questions of its own."""
-    questions: int = Field(1500, ge=5)
+    questions: int = Field(900, ge=5)
     """Raw questions of a seed."""
     samples: int = Field(8, ge=1)
     """Answers of the student to each, without tools and with them; and of the cold start for the window."""
-    rows: int = Field(800, ge=1)
+    rows: int = Field(400, ge=1)
     """Trajectories of a cold start, or what the smallest arm has; other questions are for reinforcement learning."""
     epochs: int = Field(10, ge=1)
     """Of every cold start."""
