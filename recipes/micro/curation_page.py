@@ -128,11 +128,12 @@ With all filters.
 
 ## What the arms learned
 
-Rows that an arm could have had, seed by seed; of those that it learned, how many are right, and of which family (all
-seeds).
+Rows that an arm could have had, how many it learned, and how many of these the arm with all filters learned, too, seed
+by seed; how many are right, and of which family (all seeds). Where nearly all rows are shared, a difference tells what
+chance makes of the same data.
 
-| arm | could have | learned | right | {families} |
-|{rule}
+| arm | could have | learned | shared | right | {families} |
+|---|{rule}
 {rows}
 
 ## What it took
@@ -213,8 +214,8 @@ def _rows_row(figures: Figures, arm: str) -> str:
     rows, available = _seeds(figures, arm, "rows"), ", ".join(map(str, _seeds(figures, arm, "rows.available")))
     right = sum(n * share for n, share in zip(rows, _seeds(figures, arm, "rows.right"), strict=True)) / sum(rows)
     families = " | ".join(str(sum(_seeds(figures, arm, f"rows.family.{family}"))) for family in FAMILIES)
-    learned = ", ".join(map(str, rows))
-    return f"| {figures['titles'][arm]} | {available} | {learned} | {100 * right:.0f} % | {families} |"
+    learned, shared = (", ".join(map(str, one)) for one in (rows, _seeds(figures, arm, "rows.shared")))
+    return f"| {figures['titles'][arm]} | {available} | {learned} | {shared} | {100 * right:.0f} % | {families} |"
 
 
 def _cost(figures: Figures) -> Iterator[str]:

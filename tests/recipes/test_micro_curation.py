@@ -58,7 +58,11 @@ def figures(**models: list[float]) -> dict[str, Any]:
         for seed, share in enumerate(shares):
             prefix = f"{model}.{seed}."
             out |= {f"{prefix}accuracy": share, f"{prefix}rows": 10, f"{prefix}rows.right": 0.5}
-            out |= {f"{prefix}rows.available": 12 + seed, f"{prefix}rows.family.search": 10}
+            out |= {
+                f"{prefix}rows.available": 12 + seed,
+                f"{prefix}rows.shared": 9 - seed,
+                f"{prefix}rows.family.search": 10,
+            }
             for family in FAMILIES:
                 out |= {f"{prefix}family.{family}.n": 8, f"{prefix}family.{family}.accuracy": share}
     for seed in range(2):
@@ -125,7 +129,7 @@ def test_the_page_has_every_figure(page, tmp_path):
     written = page.write_page(found, "python x.py", tmp_path).read_text()
     assert "| A | **37.5 %** | 27.7 - 48.5 % | 25.0, 50.0 | 37.5 |" in written
     assert "| difficulty: **out** | 16 | 17 |" in written and "| - too easy | 4 | 3 |" in written
-    assert "| A | 12, 13 | 10, 10 | 50 % | 0 | 0 | 20 | 0 | 0 |" in written
+    assert "| A | 12, 13 | 10, 10 | 9, 8 | 50 % | 0 | 0 | 20 | 0 | 0 |" in written
     assert "| sft | 16 |" in written and "| **all** | **26** |" in written
     assert json.loads((tmp_path / "curation.json").read_text())["command"] == "python x.py"
     assert (tmp_path / "curation.svg").read_text().startswith("<?xml")
@@ -202,6 +206,8 @@ def test_the_whole_pipeline_at_its_smallest(curation, tmp_path):
     found = json.loads((run / "page" / "curation.json").read_text())
     rows = {arm: found[f"{arm}.0.rows"] for arm in curation.ARMS}
     available = {arm: found[f"{arm}.0.rows.available"] for arm in curation.ARMS}
+    shared = {arm: found[f"{arm}.0.rows.shared"] for arm in curation.ARMS}
+    assert shared["full"] == 8 > shared["unfiltered"] and max(shared.values()) == 8
     assert set(rows.values()) == {8} and min(available.values()) >= 8 and available["unfiltered"] == 20
     assert all(found[f"{arm}.0.rows.right"] == 1 for arm, one in curation.ARMS.items() if "verify" not in one.skip)
     assert all(found[f"{model}.0.n"] == 5 for model in curation.TITLES)
