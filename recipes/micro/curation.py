@@ -265,8 +265,8 @@ def run_all(sizes: Sizes, run: Path, jobs: int) -> dict[str, Any]:
 
     Returns:
         `titles` of the models that every seed has (no reinforcement learning if a window was empty), `arms`, `seeds`,
-        `settings.<name>`, what `Seed.run` returns, and `against.<second>.<first>.<figure>`: the comparisons of
-        `curation_page.compared`.
+        `settings.<name>`, what `Seed.run` returns, and `against.<second>.<first>.<asked>.<figure>`: the comparisons of
+        `curation_page.compared`, on the questions of `curation_page.ASKED`.
 
     Raises:
         ConfigError: The folder holds a run of other sizes.
@@ -296,8 +296,9 @@ def run_all(sizes: Sizes, run: Path, jobs: int) -> dict[str, Any]:
     pairs = [(arm, FULL) for arm in ARMS if arm != FULL] + [(f"{UNFILTERED}-rl", f"{FULL}-rl")]
     for first, second in [*pairs, (FULL, f"{FULL}-rl"), (UNFILTERED, f"{UNFILTERED}-rl")]:
         if whole[first] and whole[second]:
-            found = curation_page.compared(figures, run, first, second)
-            figures |= {f"against.{second}.{first}.{key}": value for key, value in found.items()}
+            for asked, families in curation_page.ASKED.items():
+                found = curation_page.compared(figures, run, first, second, families)
+                figures |= {f"against.{second}.{first}.{asked}.{key}": value for key, value in found.items()}
     return figures
 
 

@@ -8,15 +8,17 @@ from typing import Any
 from foveal.bench.answers import pair, read_answers
 from foveal.bench.report import verdict
 from foveal.bench.statistics import Share, wilson
-from foveal.micro.questions import FAMILIES
+from foveal.micro.questions import FAMILIES, TOOL_FAMILIES
 
 NAME = "curation"
 SAME = "same_as"
+ASKED = {"all": FAMILIES, "tools": TOOL_FAMILIES}
+"""Families of the questions on which models are compared."""
 
 Figures = Mapping[str, Any]
 
 
-def compared(figures: Figures, run: Path, first: str, second: str) -> dict[str, Any]:
+def compared(figures: Figures, run: Path, first: str, second: str, families: Sequence[str]) -> dict[str, Any]:
     """The second model against the first, question by question, over all seeds.
 
     Args:
@@ -24,6 +26,7 @@ def compared(figures: Figures, run: Path, first: str, second: str) -> dict[str, 
         run: Folder with the answers.
         first: Name of a model.
         second: Name of another.
+        families: Of the questions.
 
     Returns:
         `n`, `difference` with `low` and `high`, `p`, `verdict` as `foveal compare` tells them; `seeds`, the difference
@@ -37,11 +40,13 @@ def compared(figures: Figures, run: Path, first: str, second: str) -> dict[str, 
             answer
             for seed, model in zip(seeds, named[who], strict=True)
             for answer in read_answers(run / f"seed-{seed}" / "held-out" / model)
+            if answer.question.family in families
         ]
         for who in (first, second)
     )
     found = pair(ours, theirs).comparison
-    changes = [figures[f"{second}.{seed}.accuracy"] - figures[f"{first}.{seed}.accuracy"] for seed in seeds]
+    shares = [[_pooled(figures, who, families, (seed,)).value for seed in seeds] for who in (first, second)]
+    changes = [after - before for before, after in zip(*shares, strict=True)]
     agree = min(changes) >= 0 or max(changes) <= 0
     return {
         "n": found.n, "difference": found.difference, "low": found.low, "high": found.high, "p": found.p,
@@ -75,7 +80,7 @@ def text(figures: Figures, command: str) -> str:
     return _PAGE.format(
         command=command,
         settings=", ".join(f"{key} {value}" for key, value in settings.items()),
-        sentences="\n".join(f"- {sentence}" for sentence in sentences(figures)),
+        **{asked: "\n".join(f"- {sentence}" for sentence in sentences(figures, asked)) for asked in ASKED},
         families=" | ".join(FAMILIES),
         rule="---|" * (4 + len(FAMILIES)),
         accuracy="\n".join(_accuracy_row(figures, model) for model in figures["titles"]),
@@ -106,7 +111,11 @@ shown if its interval leaves out 0, p is below 0.05, and no seed points the othe
 
 ## What came out
 
-{sentences}
+{all}
+
+On questions that need a tool, which is what the filters look for, leaving out the direct ones:
+
+{tools}
 
 ## Held-out accuracy
 
@@ -148,11 +157,11 @@ Data: [curation.json](curation.json).
 """
 
 
-def sentences(figures: Figures) -> Iterator[str]:
-    """One for every comparison: whether a difference is shown, and what was measured."""
-    for key in [key for key in figures if key.startswith("against.") and key.endswith(".shown")]:
+def sentences(figures: Figures, asked: str) -> Iterator[str]:
+    """One for every comparison on the questions of `ASKED`: whether a difference is shown, and what was measured."""
+    for key in [key for key in figures if key.startswith("against.") and key.endswith(f".{asked}.shown")]:
         prefix = key.removesuffix("shown")
-        _, second, first, _ = key.split(".")
+        _, second, first, *_ = key.split(".")
         titles = figures["titles"]
         found = {name: figures[prefix + name] for name in ("same", "seeds", "verdict")}
         models = f"**{titles[second]}**, against **{titles[first]}**"
@@ -169,7 +178,9 @@ def sentences(figures: Figures) -> Iterator[str]:
         seeds = ", ".join(f"{100 * change:+.1f}" for change in found["seeds"])
         same = f"; the same rows in {found['same']} of {figures['seeds']} seeds" if found["same"] else ""
         yield f"{models}: {said} ({measured}, n = {figures[prefix + 'n']}; seeds {seeds}{same})."
-    if empty := [seed for seed in range(figures["seeds"]) if not figures.get(f"funnel.{seed}.rl.train")]:
+    if asked == "all" and (
+        empty := [seed for seed in range(figures["seeds"]) if not figures.get(f"funnel.{seed}.rl.train")]
+    ):
         seeds = ", ".join(map(str, empty))
         yield f"**No reinforcement learning**: the cold start left no question in the window (seed {seeds})."
 
@@ -178,9 +189,12 @@ def _seeds(figures: Figures, model: str, what: str) -> list[Any]:
     return [figures.get(f"{model}.{seed}.{what}", 0) for seed in range(figures["seeds"])]
 
 
-def _pooled(figures: Figures, model: str, families: Sequence[str] = FAMILIES) -> Share:
-    """The share of right answers to the questions of some families and all seeds."""
-    asked = [f"{model}.{seed}.family.{family}." for seed in range(figures["seeds"]) for family in families]
+def _pooled(
+    figures: Figures, model: str, families: Sequence[str] = FAMILIES, seeds: Sequence[int] | None = None
+) -> Share:
+    """The share of right answers to the questions of some families and seeds; of all seeds if none are named."""
+    seeds = range(figures["seeds"]) if seeds is None else seeds
+    asked = [f"{model}.{seed}.family.{family}." for seed in seeds for family in families]
     right = sum(round(figures[one + "accuracy"] * figures[one + "n"]) for one in asked)
     return wilson(right, sum(figures[one + "n"] for one in asked))
 

@@ -1,6 +1,7 @@
 """recipes/micro/curation.py: the pipeline at its smallest, and what its page says."""
 
 import importlib
+import itertools
 import json
 import shutil
 import subprocess
@@ -77,13 +78,15 @@ def answered(run: Path, found: dict[str, Any], *models: str) -> None:
     """Write answers that are right as often as the figures say."""
     for model in models:
         for seed in range(2):
-            right = round(40 * found[f"{model}.{seed}.accuracy"])
             with RunWriter(run / f"seed-{seed}" / "held-out" / model, pictures=False) as writer:
-                for number in range(40):
-                    name = f"test-{seed}-{number}"
+                for family, number in itertools.product(FAMILIES, range(8)):
+                    name, right = (
+                        f"test-{seed}-{family}-{number}",
+                        8 * found[f"{model}.{seed}.family.{family}.accuracy"],
+                    )
                     writer.write(
                         Trajectory(
-                            id=name, question=Question(id=name, text="?"), policy="p", profile="foveal",
+                            id=name, question=Question(id=name, text="?", family=family), policy="p", profile="foveal",
                             stop_reason=StopReason.ANSWERED, reward={"accuracy": float(number < right)},
                         )
                     )  # fmt: skip
@@ -94,33 +97,48 @@ def answered(run: Path, found: dict[str, Any], *models: str) -> None:
     [
         ([0.25, 0.25], [0.5, 0.5], "better (+25.0 points"),
         ([0.5, 0.5], [0.25, 0.25], "**worse** (-25.0 points"),
-        ([0.25, 0.25], [0.25, 0.275], "no difference is shown (+1.2 points"),
-        ([0.1, 0.3], [0.8, 0.25], "no difference is shown (+32.5 points"),  # large, but one seed points the other way
+        ([0.25, 0.25], [0.25, 0.375], "no difference is shown (+6.2 points"),
+        (
+            [0.125, 0.375],
+            [0.875, 0.25],
+            "no difference is shown (+31.2 points",
+        ),  # large, but one seed points the other way
     ],
 )
 def test_a_difference_is_shown_or_not(page, tmp_path, first, second, said):
     found = figures(a=first, b=second)
     answered(tmp_path, found, "a", "b")
-    against = page.compared(found, tmp_path, "a", "b")
+    against = page.compared(found, tmp_path, "a", "b", FAMILIES)
     assert against["n"] == 80 and against["difference"] == pytest.approx((sum(second) - sum(first)) / 2)
-    found |= {f"against.b.a.{key}": value for key, value in against.items()}
-    (sentence,) = page.sentences(found)
+    found |= {f"against.b.a.all.{key}": value for key, value in against.items()}
+    (sentence,) = page.sentences(found, "all")
+    assert not list(page.sentences(found, "tools"))
     assert sentence.startswith(f"**B**, against **A**: {said}")
+
+
+def test_models_are_compared_on_the_questions_that_need_a_tool_too(page, tmp_path):
+    found = figures(a=[0.5, 0.5], b=[0.25, 0.25])
+    found |= {f"b.{seed}.family.direct.accuracy": 1.0 for seed in range(2)}
+    answered(tmp_path, found, "a", "b")
+    against = {asked: page.compared(found, tmp_path, "a", "b", families) for asked, families in page.ASKED.items()}
+    assert [against[asked]["n"] for asked in ("all", "tools")] == [80, 64]
+    assert against["tools"]["difference"] == -0.25 and against["tools"]["seeds"] == [-0.25, -0.25]
+    assert against["all"]["difference"] == pytest.approx(-0.1)
 
 
 def test_arms_with_the_same_rows_are_one_model(page, tmp_path):
     found = figures(a=[0.25, 0.5], b=[0.25, 0.5]) | {f"b.{seed}.same_as": "a" for seed in range(2)}
     answered(tmp_path, found, "a")
-    against = page.compared(found, tmp_path, "a", "b")
+    against = page.compared(found, tmp_path, "a", "b", FAMILIES)
     assert (against["same"], against["difference"], against["shown"]) == (2, 0, False)
-    (sentence,) = page.sentences(found | {f"against.b.a.{key}": value for key, value in against.items()})
+    (sentence,) = page.sentences(found | {f"against.b.a.tools.{key}": value for key, value in against.items()}, "tools")
     assert "the same rows in every seed" in sentence
 
 
 def test_an_empty_window_is_told(page):
     found = figures(a=[0.25, 0.5])
-    assert list(page.sentences(found)) == []
-    (sentence,) = page.sentences(found | {"funnel.1.rl.train": 0})
+    assert list(page.sentences(found, "all")) == []
+    (sentence,) = page.sentences(found | {"funnel.1.rl.train": 0}, "all")
     assert sentence.startswith("**No reinforcement learning**") and "(seed 1)" in sentence
 
 
