@@ -266,7 +266,8 @@ def run_all(sizes: Sizes, run: Path, jobs: int) -> dict[str, Any]:
     Returns:
         `titles` of the models that every seed has (no reinforcement learning if a window was empty), `arms`, `seeds`,
         `settings.<name>`, what `Seed.run` returns, and `against.<second>.<first>.<asked>.<figure>`: the comparisons of
-        `curation_page.compared`, on the questions of `curation_page.ASKED`.
+        `curation_page.compared`, on the questions of `curation_page.ASKED`; and what `curation_page.judged` makes of
+        them.
 
     Raises:
         ConfigError: The folder holds a run of other sizes.
@@ -299,7 +300,7 @@ def run_all(sizes: Sizes, run: Path, jobs: int) -> dict[str, Any]:
             for asked, families in curation_page.ASKED.items():
                 found = curation_page.compared(figures, run, first, second, families)
                 figures |= {f"against.{second}.{first}.{asked}.{key}": value for key, value in found.items()}
-    return figures
+    return figures | curation_page.judged(figures)
 
 
 app = App(name="curation.py", help_format="markdown")

@@ -14,6 +14,8 @@ NAME = "curation"
 SAME = "same_as"
 ASKED = {"all": FAMILIES, "tools": TOOL_FAMILIES}
 """Families of the questions on which models are compared."""
+NEARLY = 0.98
+"""An arm that shares so many of its rows with all filters, in every seed, tells what chance makes of the same data."""
 
 Figures = Mapping[str, Any]
 
@@ -30,8 +32,8 @@ def compared(figures: Figures, run: Path, first: str, second: str, families: Seq
 
     Returns:
         `n`, `difference` with `low` and `high`, `p`, `verdict` as `foveal compare` tells them; `seeds`, the difference
-        in each; `same`, the number of seeds in which both are the same model; and `shown`: whether the verdict is not
-        "cannot tell", and no seed points the other way.
+        in each; `same`, the number of seeds in which both are the same model; and `agree`: no seed points the other
+        way.
     """
     seeds = range(figures["seeds"])
     named = {who: [figures.get(f"{who}.{seed}.{SAME}", who) for seed in seeds] for who in (first, second)}
@@ -47,13 +49,39 @@ def compared(figures: Figures, run: Path, first: str, second: str, families: Seq
     found = pair(ours, theirs).comparison
     shares = [[_pooled(figures, who, families, (seed,)).value for seed in seeds] for who in (first, second)]
     changes = [after - before for before, after in zip(*shares, strict=True)]
-    agree = min(changes) >= 0 or max(changes) <= 0
     return {
         "n": found.n, "difference": found.difference, "low": found.low, "high": found.high, "p": found.p,
         "verdict": verdict(found), "seeds": changes,
         "same": sum(a == b for a, b in zip(named[first], named[second], strict=True)),
-        "shown": verdict(found) != "cannot tell" and agree,
+        "agree": min(changes) >= 0 or max(changes) <= 0,
     }  # fmt: skip
+
+
+def judged(figures: Figures) -> dict[str, Any]:
+    """What the comparisons come to, given `against.<second>.<first>.<asked>.<figure>` of all.
+
+    Returns:
+        `chance.<asked>`, the largest difference that an arm of `NEARLY` the same rows has from all filters, and for
+        every comparison `shown`: the verdict is not "cannot tell", no seed points the other way, the rows are not
+        nearly the same, and the difference is larger than chance.
+    """
+    out: dict[str, Any] = {}
+    for asked in ASKED:
+        ends = f".{asked}.agree"
+        prefixes = [key.removesuffix("agree") for key in figures if key.startswith("against.") and key.endswith(ends)]
+        near = {prefix: _nearly(figures, prefix.split(".")[2]) for prefix in prefixes}
+        chance = max((abs(figures[f"{prefix}difference"]) for prefix in prefixes if near[prefix]), default=0.0)
+        out[f"chance.{asked}"] = chance
+        for prefix in prefixes:
+            told = figures[f"{prefix}verdict"] != "cannot tell" and figures[f"{prefix}agree"] and not near[prefix]
+            out[f"{prefix}shown"] = told and abs(figures[f"{prefix}difference"]) > chance
+    return out
+
+
+def _nearly(figures: Figures, model: str) -> bool:
+    """Whether it is an arm that has nearly the rows of the first one."""
+    rows, shared = (_seeds(figures, model, what) for what in ("rows", "rows.shared"))
+    return model in figures["arms"][1:] and all(b >= NEARLY * a for a, b in zip(rows, shared, strict=True))
 
 
 def write_page(figures: Figures, command: str, folder: Path) -> Path:
@@ -107,7 +135,10 @@ held-out questions of its own. Reinforcement learning begins with the cold start
 the window of the whole pipeline, or as many random ones. Held-out answers are greedy. Intervals of shares are 95 %
 Wilson intervals over the questions of all seeds, those of differences Newcombe's over the same questions, p is of
 McNemar's test; they know nothing of the spread between seeds, so the seeds stand beside them. A difference is called
-shown if its interval leaves out 0, p is below 0.05, and no seed points the other way. Settings: {settings}.
+shown if its interval leaves out 0, p is below 0.05, no seed points the other way, and it is larger than the difference
+of any arm that shares 98 % of its rows with all filters, which is what chance makes of the same data.
+
+Settings: {settings}.
 
 ## What came out
 
@@ -169,7 +200,9 @@ def sentences(figures: Figures, asked: str) -> Iterator[str]:
             yield f"{models}: the same rows in every seed, so nothing can differ."
             continue
         said = "no difference is shown"
-        if figures[key]:
+        if _nearly(figures, first):
+            said = "nearly the same rows, so this is what chance makes of the same data"
+        elif figures[key]:
             said = "better" if found["verdict"] == "better" else "**worse**"
         values = [100 * figures[prefix + name] for name in ("difference", "low", "high")]
         measured = (

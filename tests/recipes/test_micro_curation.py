@@ -111,7 +111,7 @@ def test_a_difference_is_shown_or_not(page, tmp_path, first, second, said):
     against = page.compared(found, tmp_path, "a", "b", FAMILIES)
     assert against["n"] == 80 and against["difference"] == pytest.approx((sum(second) - sum(first)) / 2)
     found |= {f"against.b.a.all.{key}": value for key, value in against.items()}
-    (sentence,) = page.sentences(found, "all")
+    (sentence,) = page.sentences(found | page.judged(found), "all")
     assert not list(page.sentences(found, "tools"))
     assert sentence.startswith(f"**B**, against **A**: {said}")
 
@@ -126,12 +126,30 @@ def test_models_are_compared_on_the_questions_that_need_a_tool_too(page, tmp_pat
     assert against["all"]["difference"] == pytest.approx(-0.1)
 
 
+@pytest.mark.parametrize(("near", "said"), [(0.5, "better"), (0.25, "no difference is shown")])
+def test_a_difference_has_to_be_larger_than_that_of_an_arm_with_nearly_the_same_rows(page, tmp_path, near, said):
+    found = figures(whole=[1.0, 1.0], near=[near, near], other=[0.375, 0.375])
+    found |= {f"near.{seed}.rows.shared": 10 for seed in range(2)}
+    answered(tmp_path, found, "whole", "near", "other")
+    for first in ("near", "other"):
+        against = page.compared(found, tmp_path, first, "whole", FAMILIES)
+        found |= {f"against.whole.{first}.all.{key}": value for key, value in against.items()}
+    found |= page.judged(found)
+    chance, of_other = page.sentences(found, "all")
+    assert (
+        "nearly the same rows, so this is what chance makes" in chance
+        and found["against.whole.near.all.shown"] is False
+    )
+    assert f"**OTHER**: {said} (+62.5 points" in of_other
+
+
 def test_arms_with_the_same_rows_are_one_model(page, tmp_path):
     found = figures(a=[0.25, 0.5], b=[0.25, 0.5]) | {f"b.{seed}.same_as": "a" for seed in range(2)}
     answered(tmp_path, found, "a")
     against = page.compared(found, tmp_path, "a", "b", FAMILIES)
-    assert (against["same"], against["difference"], against["shown"]) == (2, 0, False)
-    (sentence,) = page.sentences(found | {f"against.b.a.tools.{key}": value for key, value in against.items()}, "tools")
+    assert (against["same"], against["difference"]) == (2, 0)
+    found |= {f"against.b.a.tools.{key}": value for key, value in against.items()}
+    (sentence,) = page.sentences(found | page.judged(found), "tools")
     assert "the same rows in every seed" in sentence
 
 
