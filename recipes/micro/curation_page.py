@@ -131,12 +131,13 @@ filters and without each, written by
 The student is the base model ([micro.md](../micro.md)). Two teachers, the shipped checkpoints `sft` and `rl`, try
 every question once, greedily; they are often wrong. All arms choose among the same answers, and learn the same number
 of trajectories (`rows`, or what the smallest arm has) for the same number of steps; a seed has raw questions and
-held-out questions of its own. Reinforcement learning begins with the cold start of its arm; its questions are those in
-the window of the whole pipeline, or as many random ones. Held-out answers are greedy. Intervals of shares are 95 %
-Wilson intervals over the questions of all seeds, those of differences Newcombe's over the same questions, p is of
-McNemar's test; they know nothing of the spread between seeds, so the seeds stand beside them. A difference is called
-shown if its interval leaves out 0, p is below 0.05, no seed points the other way, and it is larger than the difference
-of any arm that shares 98 % of its rows with all filters, which is what chance makes of the same data.
+held-out questions of its own. Reinforcement learning, told here once every seed has done it, begins with the cold start
+of its arm; its questions are those in the window of the whole pipeline, or as many random ones. Held-out answers are
+greedy. Intervals of shares are 95 % Wilson intervals over the questions of all seeds, those of differences Newcombe's
+over the same questions, p is of McNemar's test; they know nothing of the spread between seeds, so the seeds stand
+beside them. A difference is called shown if its interval leaves out 0, p is below 0.05, no seed points the other way,
+and it is larger than the difference of any arm that shares 98 % of its rows with all filters, which is what chance
+makes of the same data.
 
 Settings: {settings}.
 
