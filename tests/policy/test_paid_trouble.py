@@ -42,6 +42,14 @@ def test_a_full_disk_is_no_reason_to_give_up_what_was_paid_for(tmp_path):
     assert "disk I/O error" in again and "make room on the disk" in again
 
 
+def test_a_program_that_holds_the_ledger_is_no_reason_to_move_it_away(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    held = "import sqlite3; other = sqlite3.connect(path); other.execute('BEGIN IMMEDIATE'); book.keep('2', 'p', reply)"
+    told = _in_a_process(path, held)  # after the 5 seconds that SQLite waits by itself
+    assert "locked" in told and "let one process write to it" in told
+    assert read_spent(path, {}).calls == 1
+
+
 def _in_a_process(path, code):
     """What a process says that has opened a ledger and kept one reply."""
     program = f"""
