@@ -1,4 +1,5 @@
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from foveal.micro.teacher import looks_anyway
 from foveal.records import RunWriter, read_run
 from foveal.tools.sandbox import LocalSandbox
 from foveal.tools.session import Tools
+
+_WORD = {"sum": "plus", "product": "times"}
 
 
 def asked(count: int) -> list[tuple[str, Item]]:
@@ -33,6 +36,10 @@ def test_the_teacher_answers_every_family_through_the_real_tools(real_tools: Too
         calls |= {"density": ["code", "image_search", "search", "code"], "sum": ["code"] * 3, "product": ["code"] * 3}
         assert max(turn.text.count("crop") for turn in trajectory.turns) <= 1
         assert used == calls.get(kind, ["code"] * looks.get(trajectory.question.id, 0))
+        if kind in ("sum", "product"):
+            first, second = re.findall(r"the (\w+) board", trajectory.question.text)
+            assert f"{first} board for {_WORD[kind]}, then at the {second} board." in trajectory.turns[0].text
+            assert f"{second} board for {_WORD[kind]}." in trajectory.turns[1].text
     assert figures(run.trajectories)["accuracy"] == 1.0
 
 

@@ -10,7 +10,8 @@ flags by sight, so it never looks closer and never searches for an image. Facts 
 before. What it writes is right and runs without errors, but its student cannot see what it sees.
 
 Both say at every step what they are after, and nobody looks at two boards in one step: a small model does not look back
-to a question that is several turns away, nor to a thought that stands before two crops.
+to a question that is several turns away, nor to a thought that stands before two crops. Of two boards the first thought
+names both, for the same reason: the second one is not to be found in the question again.
 """
 
 import re
@@ -45,7 +46,7 @@ def turn(item: Item, messages: Sequence[Message], teacher: Teacher) -> str:
     if teacher == "near":
         boards = item.boards or item.scene.boards[:1]
         if len(seen) < len(boards):
-            return _look(boards[: len(seen) + 1], _WANTED[item.kind])
+            return _look(boards, len(seen), _WANTED[item.kind])
         seen = seen[len(boards) :]
     if item.family == "perception":
         return _say(f"It is the number {item.gold}.", _answer(item.gold))
@@ -64,10 +65,12 @@ def looks_anyway(item: Item) -> bool:
     return zlib.crc32(item.scene.image.tobytes()) % 10 > 0
 
 
-def _look(boards: Sequence[Board], wanted: str) -> str:
-    """A look at the last of these boards; what the one before it says is told first."""
-    known = f"It is the number {boards[-2].number}. " if len(boards) > 1 else ""
-    return _say(f"{known}I look at the {boards[-1].colour} board for {wanted}.", _code(_crop(boards[-1], wanted)))
+def _look(boards: Sequence[Board], seen: int, wanted: str) -> str:
+    """A look at the next of these boards: what the one before it says is told first, and which one comes after it."""
+    known = f"It is the number {boards[seen - 1].number}. " if seen else ""
+    after = f", then at the {boards[seen + 1].colour} board" if seen + 1 < len(boards) else ""
+    look = f"I look at the {boards[seen].colour} board for {wanted}{after}."
+    return _say(known + look, _code(_crop(boards[seen], wanted)))
 
 
 def _direct(item: Item) -> str:
