@@ -3,14 +3,16 @@ import json
 import logging
 import shutil
 
+import numpy as np
 import pytest
+import torch
 
 from foveal.config import Sampling
 from foveal.policy.encoding import ChatEncoder
 from foveal.records import RunWriter
-from foveal.train.data import SftData
+from foveal.train.data import LengthGrouped, SftData
 from foveal.train.settings import SftSettings
-from foveal.train.tokens import plan, same_tokenizer
+from foveal.train.tokens import collate, learned_logits, plan, same_tokenizer
 from foveal.trajectory import Tokens
 
 
@@ -97,3 +99,36 @@ def test_what_somebody_else_said_is_no_turn_of_the_model(policy, written):
     asked = policy.encoder.text(said)
     tokens = Tokens(ids=asked, loss_mask=(0,) * len(asked), logprobs=(0.0,) * len(asked))
     assert not same_tokenizer(trajectory, tokens, policy.encoder)
+
+
+def test_a_blank_picture_behind_a_text_changes_nothing_and_goes_through_the_tower(settings, policy):
+    chosen = settings()  # sequences 1 and 4 show no picture
+    plain, blank = SftData(chosen, policy.encoder), SftData(chosen, policy.encoder, blank=True)
+    for number in range(5):
+        images = len(plain[number].images)
+        assert (images == 0) == (number in (1, 4))
+        assert len(blank[number].images) == max(1, images)
+    labels, columns, logits = learned_logits(policy.model, collate([plain[1]], policy.encoder.padding))
+    others, places, same = learned_logits(policy.model, collate([blank[1]], policy.encoder.padding))
+    assert torch.equal(labels, others) and torch.equal(columns, places)
+    assert torch.allclose(logits, same, atol=1e-5)
+    (gradient,) = torch.autograd.grad(same.sum(), policy.model.model.visual.patch_embed.proj.weight)
+    assert not gradient.any(), "zero, and there: another process that waits for it gets it"
+
+
+def test_the_order_follows_from_seed_and_epoch_and_holds_every_sequence_once():
+    lengths = np.random.default_rng(0).integers(10, 500, 103).tolist()
+    sampler = LengthGrouped(lengths, batch=8, seed=1)
+    first = list(sampler)
+    assert sorted(first) == list(range(103))
+    assert first == list(LengthGrouped(lengths, batch=8, seed=1))
+    assert first != list(LengthGrouped(lengths, batch=8, seed=2))
+    sampler.epoch = 1
+    assert first != (second := list(sampler))
+    assert {frozenset(first[n : n + 8]) for n in range(0, 96, 8)} != {
+        frozenset(second[n : n + 8]) for n in range(0, 96, 8)
+    }
+    spread = [
+        max(lengths[i] for i in first[n : n + 8]) - min(lengths[i] for i in first[n : n + 8]) for n in range(0, 96, 8)
+    ]
+    assert np.mean(spread) < 200, "random batches of 8 spread over about 380"

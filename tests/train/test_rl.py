@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -311,23 +312,30 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same(rl_settings, tmp
 @pytest.fixture
 def in_two_processes(tmp_path):
     """Run settings as a launcher would."""
-    return lambda settings, run: _launched(settings, run, tmp_path)
+    return lambda settings, run, *words: _launched(settings, run, tmp_path, *words)
 
 
-def _launched(settings, run, tmp_path):
+def _launched(settings, run, tmp_path, *words):
     file = tmp_path / "rl.json"
     file.write_text(settings.model_dump_json(), encoding="utf-8")
     program = tmp_path / "program.py"
     program.write_text(
         "import sys; from pathlib import Path; from foveal.train.rl import run_rl\n"
         "from foveal.train.rl_settings import RlSettings\n"
-        "run_rl(RlSettings.model_validate_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))\n",
+        "settings = RlSettings.model_validate_json(Path(sys.argv[1]).read_text())\n"
+        "run_rl(settings, Path(sys.argv[2]), resume='resume' in sys.argv)\n",
         encoding="utf-8",
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
-    words = [*launch, str(program), str(file), str(run)]
-    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [*launch, str(program), str(file), str(run), *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -358,3 +366,16 @@ def test_two_processes_share_a_run(rl_settings, tmp_path, in_two_processes):
     one, two = _weights(tmp_path / "one" / "model"), _weights(tmp_path / "two" / "model")
     apart = torch.cat([(one[name] - two[name]).abs().flatten() for name in one])
     assert apart.quantile(0.99) < 1e-5
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_as_if_they_had_not_been_stopped(rl_settings, tmp_path, in_two_processes):
+    settings = rl_settings(steps=4, prompts=4, rollouts=2, sampling_budget=3, save_steps=2, saved_groups=99)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    in_two_processes(settings, whole)
+    shutil.copytree(whole, run)
+    (run / "result.json").unlink()
+    for folder in (run / "model", run / "checkpoints" / "step-000004"):
+        shutil.rmtree(folder)
+    in_two_processes(settings, run, "resume")
+    _assert_same_run(run, whole)

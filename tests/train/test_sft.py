@@ -13,7 +13,7 @@ from foveal.config import Sampling
 from foveal.errors import ConfigError, TrainingError
 from foveal.policy.transformers import TransformersPolicy
 from foveal.records import RunWriter
-from foveal.train.data import LengthGrouped, SftData
+from foveal.train.data import SftData
 from foveal.train.settings import SftSettings
 from foveal.train.sft import count_steps, load_encoder, run_sft
 from foveal.trajectory import StopReason
@@ -151,32 +151,6 @@ def test_a_token_weighs_the_same_in_a_short_sequence_and_in_a_long_one(settings,
     largest = max(float(gradient.abs().max()) for gradient in whole.total.values())
     for name, gradient in whole.total.items():
         assert float((single.total[name] / 5 - gradient).abs().max()) < 1e-5 * largest
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("freeze", "batch"), [(True, 4), (False, 2)])
-def test_two_processes_train_to_the_weights_of_one(settings, tmp_path, store, written, two_processes, freeze, batch):
-    """Where the tower learns, a sequence of text leaves it without gradients in one process and not in the other."""
-    with RunWriter(tmp_path / "even") as writer:
-        for seed in range(8):
-            writer.write(written(seed, with_pictures=seed not in (1, 4, 6)), store)
-    chosen = settings(batch_size=batch, micro_batch=1, warmup_ratio=0.0, freeze_vision=freeze)
-    chosen = chosen.model_copy(update={"data": (tmp_path / "even",)})
-    run_sft(chosen, tmp_path / "one")
-    file = tmp_path / "sft.toml"
-    file.write_text(
-        f'model = "{chosen.model}"\ndata = "{chosen.data[0]}"\nbatch_size = {batch}\nlearning_rate = 2e-3\nepochs = 2\n'
-        f"warmup_ratio = 0.0\nlog_steps = 1\nfreeze_vision = {str(freeze).lower()}\n"
-    )
-    two_processes("-m", "foveal.cli", "sft", "--config", file, "--run", tmp_path / "two")
-    one, two = _metrics(tmp_path / "one"), _metrics(tmp_path / "two")
-    assert [line["loss"] for line in one] == pytest.approx([line["loss"] for line in two], rel=1e-4)
-    norms = [lines[0]["grad_norm"] for lines in (one, two)]
-    assert norms[0] == pytest.approx(norms[1], rel=1e-4), "AdamW and clipping hide a gradient that is a multiple"
-    one, two = _weights(tmp_path / "one"), _weights(tmp_path / "two")
-    # AdamW turns rounding into whole steps where a gradient is nearly 0, so single weights may differ; most do not.
-    apart = torch.cat([(one[name] - two[name]).abs().flatten() for name in one])
-    assert apart.quantile(0.99) < 1e-5
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
@@ -357,24 +331,6 @@ def test_a_smaller_view_makes_shorter_sequences_and_the_checkpoint_keeps_its_own
 def test_steps_are_counted_as_the_trainer_takes_them(settings, tmp_path):
     chosen = settings(epochs=2)
     assert count_steps(chosen, SftData(chosen, load_encoder(chosen))) == run_sft(chosen, tmp_path / "run").steps == 4
-
-
-def test_the_order_follows_from_seed_and_epoch_and_holds_every_sequence_once():
-    lengths = np.random.default_rng(0).integers(10, 500, 103).tolist()
-    sampler = LengthGrouped(lengths, batch=8, seed=1)
-    first = list(sampler)
-    assert sorted(first) == list(range(103))
-    assert first == list(LengthGrouped(lengths, batch=8, seed=1))
-    assert first != list(LengthGrouped(lengths, batch=8, seed=2))
-    sampler.set_epoch(1)
-    assert first != (second := list(sampler))
-    assert {frozenset(first[n : n + 8]) for n in range(0, 96, 8)} != {
-        frozenset(second[n : n + 8]) for n in range(0, 96, 8)
-    }
-    spread = [
-        max(lengths[i] for i in first[n : n + 8]) - min(lengths[i] for i in first[n : n + 8]) for n in range(0, 96, 8)
-    ]
-    assert np.mean(spread) < 200, "random batches of 8 spread over about 380"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from foveal.errors import ConfigError, InputError, RecordError
 from foveal.files import alone
 from foveal.records import RunWriter
-from foveal.train.sft import check_launch, run_sft
+from foveal.train.sft import run_sft
 from foveal.train.sft_folder import check_data
 
 
@@ -133,27 +133,3 @@ def test_another_number_of_processes_is_refused(cut):
     with pytest.raises(ConfigError, match="begun with processes: 1, and there are 2 now") as refused:
         check_data(chosen, run, 2)
     assert refused.value.fix.startswith("resume it with 1")
-
-
-@pytest.mark.parametrize(
-    ("launcher", "changed", "told"),
-    [
-        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, {}, "SHARDED_STATE_DICT"),
-        ({"ACCELERATE_USE_FSDP": "true", "FSDP_STATE_DICT_TYPE": "LOCAL_STATE_DICT"}, {}, "LOCAL_STATE_DICT"),
-        ({"ACCELERATE_USE_FSDP": "true"}, {"lora_rank": 2}, "LoRA"),
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, {"lora_rank": 2}, "LoRA"),
-        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {}, "ZeRO-3"),
-    ],
-)
-def test_shards_of_which_no_model_comes_out_are_refused_before_anything_is_made(
-    settings, tmp_path, monkeypatch, launcher, changed, told
-):
-    """The variables are those that `accelerate launch` sets."""
-    for name, value in launcher.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=told):
-        run_sft(settings(**changed), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-    monkeypatch.setenv("FSDP_STATE_DICT_TYPE", "FULL_STATE_DICT")
-    monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL", "true")
-    check_launch(settings())

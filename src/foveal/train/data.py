@@ -3,9 +3,11 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
 from foveal.errors import TrainingError
@@ -25,6 +27,9 @@ class SftData(Dataset[TrainingSequence]):
     Args:
         settings: Name the run folders and the budgets.
         encoder: Encoder of the start checkpoint.
+        blank: End each sequence without a picture with a blank one, behind all that is learned, where it changes
+            nothing. Processes that share gradients or weights wait for each other for ever if the batch of one does
+            not go through the vision tower.
 
     Attributes:
         fits: Trajectories by what the length budget did to them.
@@ -36,8 +41,9 @@ class SftData(Dataset[TrainingSequence]):
         RecordError: A folder holds no run.
     """
 
-    def __init__(self, settings: SftSettings, encoder: ChatEncoder):
+    def __init__(self, settings: SftSettings, encoder: ChatEncoder, blank: bool = False):
         self._encoder = encoder
+        self._blank = encoder.image(Image.new("RGB", (28, 28))) if blank else None
         self._plans: list[tuple[Plan, ImageStore]] = []
         self._features: dict[str, Patches] = {}
         self.fits: Counter[str] = Counter({fit.value: 0 for fit in Fit})
@@ -83,18 +89,22 @@ class SftData(Dataset[TrainingSequence]):
     def __getitem__(self, index: int) -> TrainingSequence:
         planned, store = self._plans[index]
         images = [self._features.get(ref.sha256) or self._encoder.patches(ref, store) for ref in planned.refs]
+        if self._blank and not images:
+            planned, images = self._with_pads(planned, self._encoder.num_image_tokens(self._blank.grid)), [self._blank]
         return sequence(planned, self._encoder, images)
+
+    def _with_pads(self, planned: Plan, count: int) -> Plan:
+        ids, mask = (*planned.ids, *[self._encoder.image_pad] * count), (*planned.loss_mask, *[0] * count)
+        return replace(planned, ids=ids, loss_mask=mask, logprobs=None)
 
 
 class LengthGrouped(Sampler[int]):
     """Steps of `batch` sequences of about the same length, in an order that follows from seed and epoch."""
 
     def __init__(self, lengths: Sequence[int], batch: int, seed: int):
-        self.lengths, self.batch, self.seed, self.epoch = np.array(lengths), batch, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The trainer calls this before each epoch."""
-        self.epoch = epoch
+        self.lengths, self.batch, self.seed = np.array(lengths), batch, seed
+        self.epoch = 0
+        """To be set before each epoch."""
 
     def __len__(self) -> int:
         return len(self.lengths)

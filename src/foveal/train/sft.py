@@ -20,7 +20,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import shutil
 import time
 import warnings
@@ -31,18 +30,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 from pydantic import JsonValue
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from foveal.errors import ConfigError, FovealError, TrainingError
+from foveal.errors import FovealError, TrainingError
 from foveal.files import alone
 from foveal.policy.encoding import ChatEncoder
 from foveal.policy.transformers import load_model, no_progress_bars
 from foveal.train.checkpoint import publish
 from foveal.train.data import LengthGrouped, SftData
+from foveal.train.launch import trainer_arguments
 from foveal.train.metrics import MetricsLog
 from foveal.train.pictures import with_features
 from foveal.train.run_folder import check_begun, write_json
@@ -78,15 +78,16 @@ class SftTrainer(Trainer):
     def __init__(self, *args: Any, step_batch: int, step_tokens: float, cached_vision: bool, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # so that nobody divides by the number of forward passes
-        self.step_batch, self.step_tokens, self.cached_vision = step_batch, step_tokens, cached_vision
+        self.step_tokens, self.cached_vision = step_tokens, cached_vision
+        self.order = LengthGrouped(kwargs["train_dataset"].lengths, step_batch, self.args.seed)
+        self.add_callback(_Epoch(self.order))
         self.tokens = 0
         """Tokens that this process has trained on."""
         self.since_log = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         """Sum of the losses of this process since the last line of metrics, and of how many learned tokens."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        data: Any = train_dataset or self.train_dataset
-        return LengthGrouped(data.lengths, self.step_batch, self.args.seed)
+        return self.order
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         # The trainer reads weights by the names in the file, which `save_pretrained` had renamed: it finds none of
@@ -113,6 +114,16 @@ class SftTrainer(Trainer):
             self.since_log.zero_()
             logs |= {"loss": loss / learned, "tokens": self.tokens}
         super().log(logs, start_time)
+
+
+class _Epoch(TrainerCallback):
+    """Tells the order of the data its epoch: of several processes that resume, the trainer's own way ends before it."""
+
+    def __init__(self, order: LengthGrouped):
+        self.order = order
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.order.epoch = int(state.epoch)
 
 
 class _Metrics(TrainerCallback):
@@ -183,11 +194,11 @@ def run_sft(
         TrainingError: The data cannot be used, the loss is no number any more, or no weights were saved.
         PolicyError: The start checkpoint cannot be used.
     """
-    arguments = _arguments(settings, run)
+    arguments = trainer_arguments(settings, run)
     with contextlib.ExitStack() as held, no_progress_bars():
         _take(settings, run, resume, arguments, held)
         encoder = load_encoder(settings)
-        data = SftData(settings, encoder)
+        data = SftData(settings, encoder, blank=arguments.world_size > 1 and not settings.cache_vision)
         checkpoint = _last_checkpoint(run) if resume else None
         metrics = _Metrics(MetricsLog(run / "metrics.jsonl", 0 if checkpoint is None else _step(checkpoint)))
         trainer = _trainer(settings, arguments, checkpoint, encoder, data, [metrics, *callbacks])
@@ -227,28 +238,6 @@ def count_steps(settings: SftSettings, data: SftData) -> int:
     return math.ceil(len(data) / settings.batch_size) * settings.epochs
 
 
-def check_launch(settings: SftSettings) -> None:
-    """Refuse a launcher that shares the weights among processes in a way of which no checkpoint folder comes out.
-
-    Raises:
-        ConfigError: Adapters would have to be merged from shards, or FSDP or ZeRO-3 would save shards.
-    """
-    fsdp, deepspeed = (os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
-    if settings.lora_rank and (fsdp or deepspeed):
-        raise ConfigError("LoRA is not merged from sharded weights", "train LoRA without FSDP and DeepSpeed")
-    if fsdp and (kept := FullyShardedDataParallelPlugin().state_dict_type.name) != "FULL_STATE_DICT":
-        raise ConfigError(
-            f"FSDP would save a {kept}: shards, of which no checkpoint folder is made and no run is resumed",
-            "set fsdp_state_dict_type: FULL_STATE_DICT in the configuration of accelerate launch",
-        )
-    if deepspeed and (zero := DeepSpeedPlugin()).zero_stage == 3 and not zero.zero3_save_16bit_model:
-        raise ConfigError(
-            "ZeRO-3 would save no weights: every process holds a shard of them",
-            "set zero3_save_16bit_model: true in the configuration of accelerate launch "
-            "(stage3_gather_16bit_weights_on_model_save in one of DeepSpeed)",
-        )
-
-
 def _take(
     settings: SftSettings, run: Path, resume: bool, arguments: TrainingArguments, held: contextlib.ExitStack
 ) -> None:
@@ -284,52 +273,6 @@ def _is_json(path: Path) -> bool:
 
 def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def _arguments(settings: SftSettings, run: Path) -> TrainingArguments:
-    """The settings as the trainer takes them; the processes know of each other from now on."""
-    check_launch(settings)
-    arguments = TrainingArguments(
-        output_dir=str(run / "checkpoints"),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.micro_batch,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=settings.dtype == "bfloat16",
-        activation_checkpointing=settings.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        # A batch of text alone leaves a vision tower that learns without gradients.
-        ddp_find_unused_parameters=not settings.freeze_vision,
-        save_strategy="steps",
-        save_steps=settings.save_steps,
-        save_total_limit=settings.keep_checkpoints,
-        logging_steps=settings.log_steps,
-        logging_nan_inf_filter=False,
-        dataloader_num_workers=settings.workers,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to="none",
-        seed=settings.seed,
-    )
-    if arguments.n_gpu > 1:
-        raise ConfigError(
-            f"this machine has {arguments.n_gpu} GPUs and one process",
-            "start one process a GPU: accelerate launch -m foveal.cli sft …, or set CUDA_VISIBLE_DEVICES=0",
-        )
-    at_once = settings.micro_batch * arguments.world_size
-    if settings.batch_size % at_once:
-        raise ConfigError(
-            f"batch_size {settings.batch_size} is not a multiple of micro_batch {settings.micro_batch} x "
-            f"{arguments.world_size} processes",
-            f"set batch_size to {math.ceil(settings.batch_size / at_once) * at_once}",
-        )
-    arguments.gradient_accumulation_steps = settings.batch_size // at_once
-    return arguments
 
 
 def _trainer(
@@ -375,20 +318,20 @@ def _model(settings: SftSettings, checkpoint: Path | None, data: SftData) -> Any
 
 
 def _export(trainer: SftTrainer, settings: SftSettings, folder: Path) -> None:
-    """Save a checkpoint folder, whole or not at all.
-
-    Adapters are merged and weights are in `dtype`; sharded weights are in the type in which the trainer gathers them.
-    """
+    """Save a checkpoint folder, whole or not at all: adapters are merged, shards gathered, weights are in `dtype`."""
     part = folder.with_name(folder.name + ".part")
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # every process has a part of them
+    elif trainer.is_world_process_zero():
+        model = model.merge_and_unload() if settings.lora_rank else model
+        weights = model.state_dict()
     if trainer.is_world_process_zero():
         shutil.rmtree(part, ignore_errors=True)
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        trainer.save_model(str(part))
-    elif trainer.is_world_process_zero():
-        model: Any = trainer.accelerator.unwrap_model(trainer.model)
-        if settings.lora_rank:
-            model = model.merge_and_unload()
-        model.to(getattr(torch, settings.dtype)).save_pretrained(part)
-    if trainer.is_world_process_zero():
+        tied = model.all_tied_weights_keys  # gathered, they are copies, which would be saved twice
+        dtype = getattr(torch, settings.dtype)
+        model.save_pretrained(part, state_dict={k: v.to(dtype) for k, v in weights.items() if k not in tied})
+        model.config.dtype = settings.dtype  # it was saved with that of the model in training
+        model.config.save_pretrained(part)
         publish(part, settings.model, folder)
     trainer.accelerator.wait_for_everyone()
