@@ -330,7 +330,7 @@ def _export(trainer: SftTrainer, settings: SftSettings, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
         tied = model.all_tied_weights_keys  # gathered, they are copies, which would be saved twice
         dtype = getattr(torch, settings.dtype)
-        model.save_pretrained(part, state_dict={k: v.to(dtype) for k, v in weights.items() if k not in tied})
+        model.save_pretrained(part, state_dict={k: v.to("cpu", dtype) for k, v in weights.items() if k not in tied})
         model.config.dtype = settings.dtype  # it was saved with that of the model in training
         model.config.save_pretrained(part)
         publish(part, settings.model, folder)
