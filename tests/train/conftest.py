@@ -81,6 +81,24 @@ def settings(tiny_checkpoint, data):
 
 
 @pytest.fixture
+def config_file(tmp_path):
+    """Writes settings as the file that a command reads."""
+
+    def inline(value) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{name} = {inline(one)}" for name, one in value.items()) + "}"
+        return "[" + ", ".join(map(inline, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+    def write(settings) -> Path:
+        held = settings.model_dump(mode="json", exclude_none=True)
+        file = tmp_path / "settings.toml"
+        file.write_text("".join(f"{name} = {inline(one)}\n" for name, one in held.items()), encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
 def interrupt():
     """Stops a cold start behind a step, as Ctrl-C does."""
 

@@ -51,13 +51,11 @@ def shared(settings, store, written, tmp_path):
 
 
 @pytest.fixture
-def in_two(two_processes, tmp_path):
+def in_two(two_processes, config_file, tmp_path):
     """A cold start in two processes, and again, gone on with from a checkpoint in the middle of the second epoch."""
 
     def train(settings, *program) -> tuple[Path, Path]:
-        file, whole, cut = tmp_path / "sft.toml", tmp_path / "two", tmp_path / "cut"
-        held = settings.model_dump(mode="json", exclude_none=True)
-        file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in held.items()), encoding="utf-8")
+        file, whole, cut = config_file(settings), tmp_path / "two", tmp_path / "cut"
         two_processes(*program, "sft", "--config", file, "--run", whole)
         shutil.copytree(whole, cut)
         shutil.rmtree(cut / "model")

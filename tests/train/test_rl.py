@@ -310,33 +310,23 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same(rl_settings, tmp
 
 
 @pytest.fixture
-def in_two_processes(tmp_path):
-    """Run settings as a launcher would."""
-    return lambda settings, run, *words: _launched(settings, run, tmp_path, *words)
+def in_two_processes(config_file):
+    """Runs `foveal rl` in two processes by the command of docs/training.md."""
 
+    def launch(settings, run, *words):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, "-m", "--", "foveal.cli", "rl", "--config", config_file(settings), "--run", run, *words],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
 
-def _launched(settings, run, tmp_path, *words):
-    file = tmp_path / "rl.json"
-    file.write_text(settings.model_dump_json(), encoding="utf-8")
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import sys; from pathlib import Path; from foveal.train.rl import run_rl\n"
-        "from foveal.train.rl_settings import RlSettings\n"
-        "settings = RlSettings.model_validate_json(Path(sys.argv[1]).read_text())\n"
-        "run_rl(settings, Path(sys.argv[2]), resume='resume' in sys.argv)\n",
-        encoding="utf-8",
-    )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, str(program), str(file), str(run), *words],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    return launch
 
 
 def test_questions_of_two_processes_never_overlap(rl_settings, tmp_path, in_two_processes):
@@ -377,5 +367,5 @@ def test_two_processes_go_on_as_if_they_had_not_been_stopped(rl_settings, tmp_pa
     (run / "result.json").unlink()
     for folder in (run / "model", run / "checkpoints" / "step-000004"):
         shutil.rmtree(folder)
-    in_two_processes(settings, run, "resume")
+    in_two_processes(settings, run, "--resume")
     _assert_same_run(run, whole)
