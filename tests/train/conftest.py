@@ -150,12 +150,14 @@ def both_kept_out(two_processes, tmp_path):
     def check(begin: str, settings) -> None:
         (tmp_path / "settings.json").write_text(settings.model_dump_json(), encoding="utf-8")
         program = (
-            "import sys; from pathlib import Path; from foveal.errors import InputError\n"
+            "import sys; from pathlib import Path; from accelerate import PartialState\n"
+            "from foveal.errors import InputError\n"
             "file, run = map(Path, sys.argv[1:])\n"
             f"try:\n    {begin}\n"
             "except InputError as error:\n"
             "    assert 'another process is writing to' in error.what and error.fix\n"
             "else:\n    raise AssertionError\n"
+            "PartialState().destroy_process_group()\n"
         )
         with alone(tmp_path / "run"):
             two_processes("-c", program, tmp_path / "settings.json", tmp_path / "run")

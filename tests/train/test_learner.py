@@ -272,6 +272,7 @@ for number, split in enumerate(splits):
     )
     learned = learner.learn([split[accelerator.process_index]])
     torch.save((found, learned.figures.means()), folder / f"{number}-{accelerator.process_index}.pt")
+accelerator.state.destroy_process_group()
 """
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -132,10 +133,20 @@ def run_training(work: "Callable[[Console], Mapping[str, JsonValue]]", json_file
         InputError: The file cannot be written.
     """
     first = os.environ.get("RANK", "0") == "0"
-    with logs(logging.INFO if first else logging.ERROR):
-        result = work(Console(highlight=False, emoji=False, quiet=not first))
+    try:
+        with logs(logging.INFO if first else logging.ERROR):
+            result = work(Console(highlight=False, emoji=False, quiet=not first))
+    finally:
+        _leave_group()
     if json_file is not None and first:
         write_json(json_file, result)
+
+
+def _leave_group() -> None:
+    """Leave the group of processes on CPUs: one that ends within it is aborted now and then, by threads of gloo."""
+    group = sys.modules.get("torch.distributed")  # not imported for this: most errors come before
+    if group is not None and group.is_initialized() and group.get_backend() == "gloo":
+        group.destroy_process_group()
 
 
 def read_flags(words: "Sequence[str]") -> dict[str, str]:
